@@ -6,6 +6,7 @@
 #![allow(
     missing_debug_implementations,
     unused_qualifications,
+    clippy::all,
     clippy::pedantic,
     clippy::wildcard_imports,
     reason = "generated code"
@@ -47,5 +48,4 @@ pub mod server {
 }
 
 /// The compiled protos, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,207 @@
+//! Connections of their own for commands that block (BRPOPLPUSH, WAIT), from
+//! a bounded pool: on a shared connection they would hold up everybody.
+
+use std::time::Duration;
+
+use deadpool_redis::{
+    Connection as Object, Manager, Pool, PoolError, Runtime, Timeouts,
+    redis::{AsyncConnectionConfig, Cmd, Value},
+};
+use tokio::time::timeout;
+
+use crate::{
+    Call, LinkError, RedisArgs,
+    link::{invoke, send},
+    supervisor::connection_info,
+};
+
+/// The pool. Cheap to clone.
+#[derive(Clone)]
+pub struct Blocking {
+    pool: Pool,
+    size: usize,
+    /// How long an answer may take beyond the time that the command blocks.
+    grace: Duration,
+    connect_timeout: Duration,
+}
+
+impl Blocking {
+    pub(crate) fn new(args: &RedisArgs) -> Result<Self, LinkError> {
+        let size = usize::from(args.redis_blocking_connections.max(1));
+        // No response timeout: every call here brings its own.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(args.redis_connect_timeout))
+            .set_response_timeout(None);
+        let manager = Manager::new_with_config(connection_info(args), config)
+            .map_err(|error| LinkError::of_connect(&error))?;
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| LinkError::of_connect(&error))?;
+        Ok(Self {
+            pool,
+            size,
+            grace: args.redis_response_timeout,
+            connect_timeout: args.redis_connect_timeout,
+        })
+    }
+
+    /// The most connections there can be.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// A connection, as soon as one is free or can be opened.
+    ///
+    /// # Errors
+    /// [`LinkError::Unavailable`] when connecting fails or nothing became
+    /// free within `wait`.
+    pub async fn take(&self, wait: Duration) -> Result<BlockingConnection, LinkError> {
+        let timeouts = Timeouts {
+            wait: Some(wait),
+            create: Some(self.connect_timeout),
+            recycle: Some(self.connect_timeout),
+        };
+        let object = self
+            .pool
+            .timeout_get(&timeouts)
+            .await
+            .map_err(|error: PoolError| LinkError::of_connect(&error))?;
+        Ok(BlockingConnection { object: Some(object), grace: self.grace })
+    }
+
+    /// Takes a connection that is free, or that may still be opened, without
+    /// waiting for one to become free. `None`: all are in use.
+    ///
+    /// # Errors
+    /// [`LinkError::Unavailable`] when connecting fails.
+    pub async fn try_take(&self) -> Result<Option<BlockingConnection>, LinkError> {
+        let timeouts = Timeouts {
+            wait: Some(Duration::ZERO),
+            create: Some(self.connect_timeout),
+            recycle: Some(self.connect_timeout),
+        };
+        match self.pool.timeout_get(&timeouts).await {
+            Ok(object) => Ok(Some(BlockingConnection { object: Some(object), grace: self.grace })),
+            Err(PoolError::Timeout(deadpool_redis::TimeoutType::Wait)) => Ok(None),
+            Err(error) => Err(LinkError::of_connect(&error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Blocking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocking").field("status", &self.pool.status()).finish_non_exhaustive()
+    }
+}
+
+/// A connection that only its owner uses. It goes back to the pool when
+/// dropped, unless a command is still under way on it: then it is closed, or
+/// the next user would be held up (and get its answer).
+///
+/// A blocking command that is given up may still be executed just before the
+/// connection closes. What it moves must therefore be safe where it is moved
+/// to: BRPOPLPUSH into a list that others look at, never BRPOP.
+pub struct BlockingConnection {
+    object: Option<Object>,
+    grace: Duration,
+}
+
+impl BlockingConnection {
+    /// Sends a command that blocks for `block` at most.
+    ///
+    /// # Errors
+    /// See [`LinkError`]. Not being answered within `block` plus the response
+    /// timeout is [`LinkError::OutcomeUnknown`].
+    pub async fn query_blocking(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, LinkError> {
+        let limit = block + self.grace;
+        let mut under_way = self.begin()?;
+        let answer = timeout(limit, send(&mut under_way, cmd)).await;
+        self.finish(under_way, answer.unwrap_or_else(|_| Err(LinkError::timed_out())))
+    }
+
+    /// Sends a command that does not block.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn query(&mut self, cmd: &Cmd) -> Result<Value, LinkError> {
+        self.query_blocking(cmd, Duration::ZERO).await
+    }
+
+    /// Calls a script over this very connection (WAIT only speaks of the
+    /// writes of its own connection).
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn invoke(&mut self, call: &Call<'_>) -> Result<Value, LinkError> {
+        let limit = self.grace;
+        let mut under_way = self.begin()?;
+        let answer = timeout(limit, invoke(&mut under_way, call)).await;
+        self.finish(under_way, answer.unwrap_or_else(|_| Err(LinkError::timed_out())))
+    }
+
+    /// Moves the connection out of `self` for as long as a command is under
+    /// way: a future that is dropped in between leaves nothing to give back.
+    fn begin(&mut self) -> Result<UnderWay, LinkError> {
+        self.object.take().map(UnderWay::new).ok_or_else(LinkError::not_connected)
+    }
+
+    fn finish<T>(
+        &mut self,
+        under_way: UnderWay,
+        answer: Result<T, LinkError>,
+    ) -> Result<T, LinkError> {
+        match &answer {
+            Err(error) if error.is_bad_connection() => drop(under_way),
+            _ => self.object = under_way.done(),
+        }
+        answer
+    }
+}
+
+impl std::fmt::Debug for BlockingConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockingConnection").finish_non_exhaustive()
+    }
+}
+
+/// A pooled connection with a command on it: leaves the pool for good unless
+/// it is declared done.
+struct UnderWay {
+    object: Option<Object>,
+    connection: redis::aio::MultiplexedConnection,
+}
+
+impl UnderWay {
+    fn new(object: Object) -> Self {
+        let connection = redis::aio::MultiplexedConnection::clone(object.as_ref());
+        Self { object: Some(object), connection }
+    }
+
+    fn done(mut self) -> Option<Object> {
+        self.object.take()
+    }
+}
+
+impl std::ops::Deref for UnderWay {
+    type Target = redis::aio::MultiplexedConnection;
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
+
+impl std::ops::DerefMut for UnderWay {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.connection
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The shared connections: send a command, get its answer.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use tokio::sync::{mpsc, watch};
+use tracing::debug;
+
+use crate::{
+    Bells, Blocking, Call, LinkError, RedisArgs,
+    supervisor::{Change, Slot, shared_client},
+};
+
+/// How often a script is loaded again for one call, when somebody keeps
+/// flushing them.
+const LOAD_ATTEMPTS: usize = 3;
+
+/// All that a service has of Redis. Cheap to clone; the connections close
+/// with the last clone.
+///
+/// Shared connections speak RESP3 (it tells of lost connections at once):
+/// commands whose answer is a map, such as HGETALL, answer `Value::Map`.
+/// Scripts answer the same under both protocols.
+#[derive(Clone, Debug)]
+pub struct Link {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    slots: Vec<Arc<Slot>>,
+    next: AtomicUsize,
+    ready: watch::Receiver<bool>,
+    generation: watch::Receiver<u64>,
+    blocking: Blocking,
+    bells: Bells,
+    min_replicas: u16,
+}
+
+impl Link {
+    /// Starts connecting; it does not wait, nor fail because Redis is down.
+    /// Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration can't be used at all.
+    pub fn start(args: &RedisArgs) -> Result<Self, LinkError> {
+        let client = shared_client(args)?;
+        let (changes, change_rx) = mpsc::unbounded_channel();
+        let slots = (0..usize::from(args.redis_connections.max(1)))
+            .map(|index| Slot::start(index, args, client.clone(), changes.clone()))
+            .collect::<Vec<_>>();
+        let (ready_tx, ready) = watch::channel(false);
+        let (generation_tx, generation) = watch::channel(0);
+        tokio::spawn(follow_changes(slots.len(), change_rx, ready_tx, generation_tx));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                slots,
+                next: AtomicUsize::new(0),
+                ready,
+                generation,
+                blocking: Blocking::new(args)?,
+                bells: Bells::start(args)?,
+                min_replicas: args.redis_min_replicas,
+            }),
+        })
+    }
+
+    /// Whether Redis can be asked: a shared connection is up.
+    #[must_use]
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.inner.ready.clone()
+    }
+
+    /// Counts up whenever Redis was reached anew: what it had only in memory
+    /// may be gone.
+    #[must_use]
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.inner.generation.clone()
+    }
+
+    /// Connections for blocking commands.
+    #[must_use]
+    pub fn blocking(&self) -> &Blocking {
+        &self.inner.blocking
+    }
+
+    /// Pub/sub.
+    #[must_use]
+    pub fn bells(&self) -> &Bells {
+        &self.inner.bells
+    }
+
+    /// How many replicas must confirm a replicated write; 0: none is set up.
+    #[must_use]
+    pub fn min_replicas(&self) -> u16 {
+        self.inner.min_replicas
+    }
+
+    /// Always the same connection for the same number, while that one is up:
+    /// the calls of one task stay together. (They stay in order anyway, if
+    /// the task waits for each answer.)
+    #[must_use]
+    pub fn lane(&self, number: u64) -> Lane {
+        let count = self.inner.slots.len() as u64;
+        // Less than the number of slots, which is a usize.
+        let start = usize::try_from(number % count).unwrap_or(0);
+        Lane { link: self.clone(), start }
+    }
+
+    /// Sends a command over any shared connection. Not for blocking commands.
+    ///
+    /// # Errors
+    /// See [`LinkError`]; an error answer is an error too.
+    pub async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
+        self.any().query(cmd).await
+    }
+
+    /// Sends commands at once, and answers once all are answered.
+    ///
+    /// # Errors
+    /// See [`LinkError`]; the first error answer is the error of all.
+    pub async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>, LinkError> {
+        self.any().pipeline(pipeline).await
+    }
+
+    /// Calls a script over any shared connection.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn invoke(&self, call: &Call<'_>) -> Result<Value, LinkError> {
+        self.any().invoke(call).await
+    }
+
+    /// Calls a script over the connection that `number` belongs to.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn invoke_on(&self, number: u64, call: &Call<'_>) -> Result<Value, LinkError> {
+        self.lane(number).invoke(call).await
+    }
+
+    fn any(&self) -> SlotRef<'_> {
+        self.starting_at(self.inner.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The first one that is up: while one is being replaced the others serve.
+    fn starting_at(&self, start: usize) -> SlotRef<'_> {
+        let slots = &self.inner.slots;
+        let slot = |step: usize| &slots[start.wrapping_add(step) % slots.len()];
+        let up = (0..slots.len()).map(slot).find(|slot| slot.is_up());
+        SlotRef { slot: up.unwrap_or_else(|| slot(0)) }
+    }
+}
+
+/// A preference for one of the shared connections.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    link: Link,
+    start: usize,
+}
+
+impl Lane {
+    /// As [`Link::query`], over this connection.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
+        self.link.starting_at(self.start).query(cmd).await
+    }
+
+    /// As [`Link::pipeline`], over this connection.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>, LinkError> {
+        self.link.starting_at(self.start).pipeline(pipeline).await
+    }
+
+    /// As [`Link::invoke`], over this connection.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn invoke(&self, call: &Call<'_>) -> Result<Value, LinkError> {
+        self.link.starting_at(self.start).invoke(call).await
+    }
+}
+
+struct SlotRef<'a> {
+    slot: &'a Slot,
+}
+
+impl SlotRef<'_> {
+    async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
+        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
+        self.judge(epoch, send(&mut connection, cmd).await)
+    }
+
+    async fn invoke(&self, call: &Call<'_>) -> Result<Value, LinkError> {
+        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
+        self.judge(epoch, invoke(&mut connection, call).await)
+    }
+
+    async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>, LinkError> {
+        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
+        let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let answers = answers.map_err(|error| LinkError::of_call(&error));
+        let answers = self.judge(epoch, answers)?;
+        for answer in &answers {
+            if let Value::ServerError(error) = answer {
+                return self.judge(epoch, Err(LinkError::of_answer(error)));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Has a bad connection replaced.
+    fn judge<T>(&self, epoch: u64, result: Result<T, LinkError>) -> Result<T, LinkError> {
+        if let Err(error) = &result
+            && error.is_bad_connection()
+        {
+            self.slot.fault(epoch, "a call failed");
+        }
+        result
+    }
+}
+
+/// Sends one command; an error answer is an error.
+pub(crate) async fn send(
+    connection: &mut MultiplexedConnection,
+    cmd: &Cmd,
+) -> Result<Value, LinkError> {
+    match connection.send_packed_command(cmd).await {
+        Ok(Value::ServerError(error)) => Err(LinkError::of_answer(&error)),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(LinkError::of_call(&error)),
+    }
+}
+
+/// Calls a script, loading it when Redis doesn't know it: NOSCRIPT means that
+/// nothing ran, so calling it again is safe.
+pub(crate) async fn invoke(
+    connection: &mut MultiplexedConnection,
+    call: &Call<'_>,
+) -> Result<Value, LinkError> {
+    let mut attempts = 0;
+    loop {
+        match send(connection, call.cmd()).await {
+            Err(error) if error.code() == Some("NOSCRIPT") && attempts < LOAD_ATTEMPTS => {
+                attempts += 1;
+                debug!(script = call.script().name(), "loading a script");
+                // Nothing of the call itself is under way: whatever happens
+                // while loading, it was not executed.
+                send(connection, &call.script().load()).await.map_err(|error| match error {
+                    LinkError::OutcomeUnknown(detail) => LinkError::Unavailable(detail),
+                    other => other,
+                })?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Turns what the supervisors tell into readiness and generations.
+async fn follow_changes(
+    slots: usize,
+    mut changes: mpsc::UnboundedReceiver<(usize, Change)>,
+    ready: watch::Sender<bool>,
+    generation: watch::Sender<u64>,
+) {
+    let mut up = vec![false; slots];
+    while let Some((index, change)) = changes.recv().await {
+        up[index] = change == Change::Up;
+        if change == Change::Up {
+            generation.send_modify(|generation| *generation += 1);
+        }
+        let any = up.contains(&true);
+        ready.send_if_modified(|ready| std::mem::replace(ready, any) != any);
+    }
+}

@@ -1,0 +1,77 @@
+//! Lua scripts: hashed once, called by hash, loaded when Redis has forgotten
+//! them.
+
+use redis::{Cmd, ToRedisArgs};
+
+/// A script. Make it once, in a `LazyLock`.
+///
+/// Start the source with `#!lua`, so that a full Redis refuses it before it
+/// wrote anything; with `#!lua flags=allow-oom` where it must run on a full
+/// one; with `#!lua flags=no-writes` where it only reads (Redis 7.0).
+#[derive(Debug)]
+pub struct Script {
+    name: &'static str,
+    source: &'static str,
+    hash: String,
+}
+
+impl Script {
+    /// A script called `name` in logs.
+    #[must_use]
+    pub fn new(name: &'static str, source: &'static str) -> Self {
+        Self { name, source, hash: redis::Script::new(source).get_hash().to_owned() }
+    }
+
+    /// Its name in logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn load(&self) -> Cmd {
+        let mut cmd = Cmd::with_capacity(3, self.source.len() + 16);
+        cmd.arg("SCRIPT").arg("LOAD").arg(self.source);
+        cmd
+    }
+
+    /// A call with these keys, all of them: Redis Cluster routes by them.
+    #[must_use]
+    pub fn call<K: ToRedisArgs>(&self, keys: &[K]) -> Call<'_> {
+        self.call_sized(keys, 16, 1024)
+    }
+
+    /// As [`Script::call`], with room for so many arguments and bytes.
+    #[must_use]
+    pub fn call_sized<K: ToRedisArgs>(&self, keys: &[K], args: usize, bytes: usize) -> Call<'_> {
+        let mut cmd = Cmd::with_capacity(3 + keys.len() + args, 128 + keys.len() * 48 + bytes);
+        cmd.arg("EVALSHA").arg(&self.hash).arg(keys.len());
+        for key in keys {
+            cmd.arg(key);
+        }
+        Call { script: self, cmd }
+    }
+}
+
+/// One call of a script being put together; arguments are copied once, into
+/// the command that is sent.
+#[derive(Debug)]
+pub struct Call<'s> {
+    script: &'s Script,
+    cmd: Cmd,
+}
+
+impl<'s> Call<'s> {
+    /// Adds an argument: text, `&[u8]` (`&bytes[..]`), or a number.
+    pub fn arg<T: ToRedisArgs>(&mut self, arg: T) -> &mut Self {
+        self.cmd.arg(arg);
+        self
+    }
+
+    pub(crate) fn script(&self) -> &'s Script {
+        self.script
+    }
+
+    pub(crate) fn cmd(&self) -> &Cmd {
+        &self.cmd
+    }
+}

@@ -1,0 +1,318 @@
+//! A private Redis for tests: on a free port, in a directory of its own, gone
+//! with the test, however that ends.
+//!
+//! It panics with a clear message where it can't do what it is for: a test
+//! without its Redis must fail.
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "only tests use this, and a test that can't have its server has to fail loudly"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::RedisArgs;
+
+/// How long a server may take until it serves.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Ports may be taken by others between choosing and using one.
+const PORT_ATTEMPTS: usize = 5;
+
+/// How a private Redis is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Write an append-only file, so that [`PrivateRedis::restart`] finds the
+    /// data again.
+    pub append_only: bool,
+    /// `appendfsync always`: what is answered is on the disk.
+    pub fsync_always: bool,
+    /// `maxmemory`, as in `4mb`, with the policy `noeviction`.
+    pub max_memory: Option<String>,
+    /// More arguments for the server, as in `["--slowlog-max-len", "10"]`.
+    pub extra: Vec<String>,
+}
+
+/// A server that only one test knows.
+#[derive(Debug)]
+pub struct PrivateRedis {
+    options: Options,
+    directory: TempDir,
+    port: u16,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    server: Child,
+    watchdog: Child,
+    /// Closed when this process ends in any way: then the watchdog acts.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl PrivateRedis {
+    /// One that keeps everything in memory.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    /// One that survives [`PrivateRedis::restart`] with its data.
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::start_with(Options { append_only: true, fsync_always: true, ..Options::default() })
+    }
+
+    /// One as described.
+    ///
+    /// # Panics
+    /// When there is no server to start, or it doesn't come up.
+    #[must_use]
+    pub fn start_with(options: Options) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("private-redis-")
+            .tempdir()
+            .unwrap_or_else(|error| panic!("no directory for a private Redis: {error}"));
+        let mut redis = Self { options, directory, port: 0, running: None };
+        for _ in 0..PORT_ATTEMPTS {
+            redis.port = free_port();
+            if redis.try_run() {
+                return redis;
+            }
+        }
+        panic!("a private Redis did not start: {}", redis.log());
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Arguments that lead to it, otherwise the defaults.
+    ///
+    /// # Panics
+    /// Never: its address is valid.
+    #[must_use]
+    pub fn args(&self) -> RedisArgs {
+        RedisArgs::for_url(&self.url()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Kills it, as a power cut would.
+    pub fn kill9(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts it again, on the same port and data; kills it first if it runs.
+    ///
+    /// # Panics
+    /// When it doesn't come up.
+    pub fn restart(&mut self) {
+        self.kill9();
+        // The port is known to be ours; the kernel may need a moment.
+        for _ in 0..PORT_ATTEMPTS {
+            if self.try_run() {
+                return;
+            }
+        }
+        panic!("the private Redis did not start again: {}", self.log());
+    }
+
+    /// Freezes it: it keeps its connections and answers nothing.
+    pub fn stop_signal(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on after [`PrivateRedis::stop_signal`].
+    pub fn cont_signal(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Runs a command over a connection of its own, and answers what Redis
+    /// said as text: one line per value, nil as an empty line, errors as they
+    /// are.
+    ///
+    /// # Panics
+    /// When the server can't be reached.
+    #[must_use]
+    pub fn cli(&self, command: &[&str]) -> String {
+        let answer = self.command(command);
+        let mut lines = String::new();
+        flatten(&answer, &mut lines);
+        lines
+    }
+
+    /// As [`PrivateRedis::cli`], as a value; an error is a value too.
+    ///
+    /// # Panics
+    /// When the server can't be reached.
+    #[must_use]
+    pub fn command(&self, command: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.url()).unwrap_or_else(|error| panic!("{error}"));
+        let mut connection = client
+            .get_connection_with_timeout(Duration::from_secs(5))
+            .unwrap_or_else(|error| panic!("the private Redis is not there: {error}"));
+        let mut cmd = redis::Cmd::new();
+        for part in command {
+            cmd.arg(part);
+        }
+        match redis::ConnectionLike::req_command(&mut connection, &cmd) {
+            Ok(value) => value,
+            Err(error) => redis::Value::SimpleString(error.to_string()),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Some(running) = &self.running else { panic!("the private Redis is not running") };
+        let pid = i32::try_from(running.server.id()).unwrap_or_else(|error| panic!("{error}"));
+        kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("{signal}: {error}"));
+    }
+
+    fn try_run(&mut self) -> bool {
+        let mut command = server_command();
+        let log = self.directory.path().join("redis.log");
+        let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+        command
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", yes_no(self.options.append_only)])
+            .args(["--appendfsync", if self.options.fsync_always { "always" } else { "everysec" }])
+            .args(["--daemonize", "no", "--loglevel", "notice"])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .arg("--logfile")
+            .arg(&log);
+        if let Some(max) = &self.options.max_memory {
+            command.args(["--maxmemory", max, "--maxmemory-policy", "noeviction"]);
+        }
+        command.args(&self.options.extra);
+        let server = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{:?} can't be started: {error}. {INSTALL}", command.get_program())
+            });
+        let mut running = Running::guard(server, self.directory.path());
+        let up = wait_until_serving(&mut running.server, self.port);
+        self.running = up.then_some(running);
+        up
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+    }
+}
+
+const INSTALL: &str =
+    "Tests need redis-server or valkey-server on PATH, or REDIS_SERVER_BIN naming one";
+
+fn server_command() -> Command {
+    if let Some(named) = std::env::var_os("REDIS_SERVER_BIN") {
+        return Command::new(named);
+    }
+    let found = ["redis-server", "valkey-server"].into_iter().find(|name| on_path(name));
+    Command::new(found.unwrap_or_else(|| panic!("no redis-server was found. {INSTALL}")))
+}
+
+fn on_path(name: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn wait_until_serving(server: &mut Child, port: u16) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < START_LIMIT {
+        if server.try_wait().is_ok_and(|status| status.is_some()) {
+            return false;
+        }
+        if ping(port).is_ok_and(|answer| answer.starts_with(b"+PONG")) {
+            return true;
+        }
+        // A process tells of no other way that its port is open.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+fn ping(port: u16) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 64];
+    let length = stream.read(&mut answer)?;
+    Ok(answer[..length].to_vec())
+}
+
+impl Running {
+    /// The watchdog ends the server when this process is gone without having
+    /// had the time to drop anything (kill -9, abort).
+    fn guard(server: Child, directory: &Path) -> Self {
+        let mut watchdog = Command::new("sh")
+            .arg("-c")
+            .arg("read -r _; kill -9 \"$1\" 2>/dev/null; rm -rf -- \"$2\"")
+            .arg("private-redis-watchdog")
+            .arg(server.id().to_string())
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh can be started");
+        let lifeline = watchdog.stdin.take();
+        Self { server, watchdog, _lifeline: lifeline }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // First the watchdog, while its directory and process id are ours.
+        for child in [&mut self.watchdog, &mut self.server] {
+            // Already gone is just as well.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn flatten(value: &redis::Value, lines: &mut String) {
+    use redis::Value;
+    match value {
+        Value::Array(items) | Value::Set(items) => {
+            for item in items {
+                flatten(item, lines);
+            }
+            return;
+        }
+        Value::BulkString(bytes) => lines.push_str(&String::from_utf8_lossy(bytes)),
+        Value::Int(int) => lines.push_str(&int.to_string()),
+        Value::SimpleString(text) => lines.push_str(text),
+        Value::Okay => lines.push_str("OK"),
+        Value::Nil => {}
+        other => lines.push_str(&format!("{other:?}")),
+    }
+    lines.push('\n');
+}
