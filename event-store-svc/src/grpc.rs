@@ -1,0 +1,71 @@
+//! The gRPC side: thin handlers over the [`Store`](crate::store::Store). `check` turns requests
+//! into the domain's types and says what is wrong with them, `convert` turns answers back, `status`
+//! maps errors. Nothing else names a status.
+
+mod check;
+mod consume;
+mod consumer_groups;
+mod convert;
+mod event_store;
+mod groups_check;
+mod paging;
+mod status;
+mod topics;
+
+use std::sync::Arc;
+
+use proto::server::eventstore::v1::consumer_groups_server::ConsumerGroupsServer;
+use proto::server::eventstore::v1::event_store_server::EventStoreServer;
+use proto::server::eventstore::v1::topics_server::TopicsServer;
+use svc_runtime::shutdown::Shutdown;
+use tonic::service::Routes;
+use tonic::service::RoutesBuilder;
+
+use crate::store::Store;
+
+/// The services, for health.
+pub const SERVICES: [&str; 3] =
+    ["eventstore.v1.EventStore", "eventstore.v1.ConsumerGroups", "eventstore.v1.Topics"];
+
+/// What may come in.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of an event's data.
+    pub max_event_bytes: usize,
+    /// Bytes of a request.
+    pub max_request_bytes: usize,
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Handlers<S> {
+    store: Arc<S>,
+    limits: Limits,
+    shutdown: Shutdown,
+}
+
+impl<S> Clone for Handlers<S> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), limits: self.limits, shutdown: self.shutdown.clone() }
+    }
+}
+
+/// The three services over a store.
+pub fn routes<S: Store>(store: Arc<S>, limits: Limits, shutdown: Shutdown) -> RoutesBuilder {
+    let handlers = Handlers { store, limits, shutdown };
+    let size = limits.max_request_bytes;
+    let mut routes = Routes::builder();
+    routes
+        .add_service(
+            EventStoreServer::new(handlers.clone())
+                .max_decoding_message_size(size)
+                .max_encoding_message_size(usize::MAX),
+        )
+        .add_service(
+            ConsumerGroupsServer::new(handlers.clone())
+                .max_decoding_message_size(size)
+                .max_encoding_message_size(usize::MAX),
+        )
+        .add_service(TopicsServer::new(handlers).max_decoding_message_size(size));
+    routes
+}

@@ -1,0 +1,19 @@
+//! event-store-svc: parses its flags, starts telemetry, runs.
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use event_store_svc::config::Config;
+use svc_runtime::shutdown::Shutdown;
+use svc_runtime::telemetry;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    telemetry::init("event-store-svc", &config.runtime)?;
+    let shutdown = Shutdown::on_signals()?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}; choose another with --listen", config.listen)
+    })?;
+    event_store_svc::run(config, listener, shutdown).await
+}

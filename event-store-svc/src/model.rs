@@ -1,0 +1,25 @@
+//! The domain's types. Requests become these at the edge, so that nothing behind it sees a value
+//! that was not checked.
+
+pub mod append;
+pub mod event;
+pub mod filter;
+pub mod group;
+pub mod name;
+pub mod position;
+pub mod receipt;
+pub mod start;
+pub mod topic;
+
+pub use append::{Append, Appended, Durability, Expectation, Expected};
+pub use event::{EventView, NewEvent, StoredEvent};
+pub use filter::EventFilter;
+pub use group::{
+    Consumer, Delivery, Group, GroupSettings, NackAction, Ordering, ParkedEvent, ParkedSelection,
+    Settle,
+};
+pub use name::{Name, Subject};
+pub use position::Position;
+pub use receipt::Receipt;
+pub use start::{Direction, Start};
+pub use topic::{Retention, Topic, TopicSettings};

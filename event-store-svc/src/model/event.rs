@@ -1,0 +1,327 @@
+//! Events as bytes: a new one is checked without being copied or decoded as a whole, a stored one
+//! is spliced into answers as it is.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
+    encoded_len_varint, skip_field,
+};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{Name, Position};
+
+/// Fields of `eventstore.v1.Event`.
+mod field {
+    pub const ID: u32 = 1;
+    pub const TYPE: u32 = 2;
+    pub const SOURCE: u32 = 3;
+    pub const SUBJECT: u32 = 4;
+    pub const TIME: u32 = 5;
+    pub const CONTENT_TYPE: u32 = 6;
+    pub const HEADERS: u32 = 7;
+    pub const BINARY_DATA: u32 = 8;
+    pub const TEXT_DATA: u32 = 9;
+}
+
+/// The parts of an encoded event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventView<'a> {
+    /// `id`.
+    pub id: Option<&'a str>,
+    /// `type`; empty when there is none.
+    pub event_type: &'a str,
+    /// `source`.
+    pub source: Option<&'a str>,
+    /// `subject`.
+    pub subject: Option<&'a str>,
+    /// `time`, encoded.
+    pub time: Option<&'a [u8]>,
+    /// `content_type`.
+    pub content_type: Option<&'a str>,
+    /// `headers`, in the order in which they are encoded.
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// `binary_data` or `text_data`, and whether it is text.
+    pub data: Option<(&'a [u8], bool)>,
+}
+
+/// Why bytes are no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedEvent {
+    /// The encoding is broken.
+    #[error("must be an encoded eventstore.v1.Event")]
+    Encoding,
+    /// A text is not UTF-8.
+    #[error("must be UTF-8")]
+    Utf8(&'static str),
+}
+
+fn bytes_field<'a>(buf: &mut &'a [u8], wire: WireType) -> Result<&'a [u8], MalformedEvent> {
+    if wire != WireType::LengthDelimited {
+        return Err(MalformedEvent::Encoding);
+    }
+    let length = decode_varint(buf).map_err(|_| MalformedEvent::Encoding)?;
+    let length = usize::try_from(length).map_err(|_| MalformedEvent::Encoding)?;
+    if length > buf.len() {
+        return Err(MalformedEvent::Encoding);
+    }
+    let (field, rest) = buf.split_at(length);
+    *buf = rest;
+    Ok(field)
+}
+
+fn text_field<'a>(
+    buf: &mut &'a [u8],
+    wire: WireType,
+    name: &'static str,
+) -> Result<&'a str, MalformedEvent> {
+    std::str::from_utf8(bytes_field(buf, wire)?).map_err(|_| MalformedEvent::Utf8(name))
+}
+
+impl<'a> EventView<'a> {
+    /// Reads an encoded event; of a field that is there twice the last one counts, as protobuf
+    /// wants it. Unknown fields are passed over.
+    ///
+    /// # Errors
+    /// [`MalformedEvent`].
+    pub fn parse(mut buf: &'a [u8]) -> Result<Self, MalformedEvent> {
+        let mut view = Self::default();
+        let buf = &mut buf;
+        while buf.has_remaining() {
+            let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Encoding)?;
+            match tag {
+                field::ID => view.id = Some(text_field(buf, wire, "id")?),
+                field::TYPE => view.event_type = text_field(buf, wire, "type")?,
+                field::SOURCE => view.source = Some(text_field(buf, wire, "source")?),
+                field::SUBJECT => view.subject = Some(text_field(buf, wire, "subject")?),
+                field::TIME => view.time = Some(bytes_field(buf, wire)?),
+                field::CONTENT_TYPE => {
+                    view.content_type = Some(text_field(buf, wire, "content_type")?);
+                }
+                field::HEADERS => view.headers.push(header(bytes_field(buf, wire)?)?),
+                field::BINARY_DATA => view.data = Some((bytes_field(buf, wire)?, false)),
+                field::TEXT_DATA => {
+                    view.data = Some((text_field(buf, wire, "text_data")?.as_bytes(), true));
+                }
+                _ => skip_field(wire, tag, buf, DecodeContext::default())
+                    .map_err(|_| MalformedEvent::Encoding)?,
+            }
+        }
+        Ok(view)
+    }
+
+    /// A fingerprint of the content that does not depend on how it was encoded: clients may write
+    /// headers in another order when they retry.
+    pub fn fingerprint(&self, into: &mut Xxh3) {
+        let mut part = |tag: u32, value: Option<&[u8]>| {
+            if let Some(value) = value {
+                into.update(&tag.to_le_bytes());
+                into.update(&(value.len() as u64).to_le_bytes());
+                into.update(value);
+            }
+        };
+        let text = |value: Option<&'a str>| value.map(str::as_bytes);
+        part(field::ID, text(self.id));
+        part(field::TYPE, Some(self.event_type.as_bytes()));
+        part(field::SOURCE, text(self.source));
+        part(field::SUBJECT, text(self.subject));
+        part(field::TIME, self.time);
+        part(field::CONTENT_TYPE, text(self.content_type));
+        let mut headers = self.headers.clone();
+        headers.sort_unstable();
+        for (key, value) in headers {
+            part(field::HEADERS, Some(key.as_bytes()));
+            part(field::HEADERS, Some(value.as_bytes()));
+        }
+        if let Some((data, text)) = self.data {
+            part(if text { field::TEXT_DATA } else { field::BINARY_DATA }, Some(data));
+        }
+    }
+}
+
+fn header(mut buf: &[u8]) -> Result<(&str, &str), MalformedEvent> {
+    let (mut key, mut value) = ("", "");
+    let buf = &mut buf;
+    while buf.has_remaining() {
+        let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Encoding)?;
+        match tag {
+            1 => key = text_field(buf, wire, "headers")?,
+            2 => value = text_field(buf, wire, "headers")?,
+            _ => skip_field(wire, tag, buf, DecodeContext::default())
+                .map_err(|_| MalformedEvent::Encoding)?,
+        }
+    }
+    Ok((key, value))
+}
+
+/// An event that was checked and is to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Encoded, with an id.
+    pub encoded: Bytes,
+    /// The id that the client gave; one that the service made is not remembered.
+    pub id: Option<Bytes>,
+    /// The subject.
+    pub subject: Option<Bytes>,
+}
+
+impl NewEvent {
+    /// Takes over an event whose parts were checked: `view` must be of `encoded`.
+    #[must_use]
+    pub fn new(encoded: &Bytes, view: &EventView<'_>) -> Self {
+        let slice = |text: Option<&str>| text.map(|text| encoded.slice_ref(text.as_bytes()));
+        Self {
+            encoded: if view.id.is_some() { encoded.clone() } else { with_id(encoded) },
+            id: slice(view.id),
+            subject: slice(view.subject),
+        }
+    }
+}
+
+/// Adds an id made here: fields may stand in any order.
+fn with_id(encoded: &Bytes) -> Bytes {
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut id);
+    let mut buf = BytesMut::with_capacity(encoded.len() + id.len() + 2);
+    put_field(&mut buf, field::ID, id.as_bytes());
+    buf.extend_from_slice(encoded);
+    buf.freeze()
+}
+
+fn put_field(buf: &mut BytesMut, tag: u32, value: &[u8]) {
+    encode_key(tag, WireType::LengthDelimited, buf);
+    encode_varint(value.len() as u64, buf);
+    buf.put_slice(value);
+}
+
+/// An event as it is stored, with where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Where.
+    pub position: Position,
+    /// Its number in the topic.
+    pub sequence: u64,
+    /// Its number within its subject.
+    pub revision: Option<u64>,
+    /// The encoded event.
+    pub event: Bytes,
+}
+
+impl StoredEvent {
+    /// Its parts; an event that cannot be read has none.
+    #[must_use]
+    pub fn view(&self) -> EventView<'_> {
+        EventView::parse(&self.event).unwrap_or_default()
+    }
+
+    /// The encoded `eventstore.v1.RecordedEvent`.
+    #[must_use]
+    pub fn to_recorded(&self, topic: &Name) -> Bytes {
+        let position = self.position.to_string();
+        let topic = topic.as_str();
+        let mut buf = BytesMut::with_capacity(self.event.len() + topic.len() + position.len() + 64);
+        put_field(&mut buf, 1, topic.as_bytes());
+        put_field(&mut buf, 2, position.as_bytes());
+        encode_key(3, WireType::Varint, &mut buf);
+        encode_varint(self.sequence, &mut buf);
+        if let Some(revision) = self.revision {
+            encode_key(4, WireType::Varint, &mut buf);
+            encode_varint(revision, &mut buf);
+        }
+        let (seconds, nanos) = (self.position.ms / 1000, self.position.ms % 1000 * 1_000_000);
+        encode_key(5, WireType::LengthDelimited, &mut buf);
+        encode_varint(
+            (2 + encoded_len_varint(seconds) + encoded_len_varint(nanos)) as u64,
+            &mut buf,
+        );
+        encode_key(1, WireType::Varint, &mut buf);
+        encode_varint(seconds, &mut buf);
+        encode_key(2, WireType::Varint, &mut buf);
+        encode_varint(nanos, &mut buf);
+        put_field(&mut buf, 6, &self.event);
+        buf.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use proto::eventstore::v1::{Event, RecordedEvent, event::Data};
+
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            id: Some("id-1".into()),
+            r#type: "created".into(),
+            source: None,
+            subject: Some("order-1".into()),
+            time: Some(prost_types::Timestamp { seconds: 5, nanos: 7 }),
+            content_type: Some("text/plain".into()),
+            headers: [("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into())).into(),
+            data: Some(Data::TextData("hello".into())),
+        }
+    }
+
+    fn fingerprint(encoded: &[u8]) -> u128 {
+        let mut hash = Xxh3::new();
+        EventView::parse(encoded).unwrap().fingerprint(&mut hash);
+        hash.digest128()
+    }
+
+    #[test]
+    fn a_view_sees_what_was_encoded() {
+        let encoded = event().encode_to_vec();
+        let view = EventView::parse(&encoded).unwrap();
+        assert_eq!(view.id, Some("id-1"));
+        assert_eq!(view.event_type, "created");
+        assert_eq!(view.source, None);
+        assert_eq!(view.subject, Some("order-1"));
+        assert_eq!(view.headers, [("a", "1"), ("b", "2")]);
+        assert_eq!(view.data, Some((&b"hello"[..], true)));
+        assert_eq!(EventView::parse(&encoded[..encoded.len() - 1]), Err(MalformedEvent::Encoding));
+        assert_eq!(EventView::parse(&[0x0a, 1, 0xff]), Err(MalformedEvent::Utf8("id")));
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_the_order_of_headers() {
+        let plain = |headers: &[u8]| {
+            [&Event { headers: Default::default(), ..event() }.encode_to_vec(), headers].concat()
+        };
+        let (a, b) = (b"\x3a\x06\x0a\x01a\x12\x01\x31", b"\x3a\x06\x0a\x01b\x12\x01\x32");
+        let forward = plain(&[&a[..], b].concat());
+        assert_eq!(fingerprint(&forward), fingerprint(&plain(&[&b[..], a].concat())));
+        assert_eq!(fingerprint(&forward), fingerprint(&event().encode_to_vec()));
+        let other = Event { data: Some(Data::BinaryData("hello".into())), ..event() };
+        assert_ne!(fingerprint(&forward), fingerprint(&other.encode_to_vec()));
+    }
+
+    #[test]
+    fn an_absent_id_is_made_and_the_rest_kept() {
+        let encoded = Bytes::from(Event { id: None, ..event() }.encode_to_vec());
+        let new = NewEvent::new(&encoded, &EventView::parse(&encoded).unwrap());
+        assert_eq!(new.id, None);
+        assert_eq!(new.subject.as_deref(), Some(&b"order-1"[..]));
+        let mut decoded = Event::decode(new.encoded).unwrap();
+        assert_eq!(decoded.id.take().unwrap().len(), 36);
+        assert_eq!(decoded, Event { id: None, ..event() });
+    }
+
+    #[test]
+    fn a_recorded_event_decodes_as_the_proto_says() {
+        let stored = StoredEvent {
+            position: Position { ms: 1_700_000_000_123, n: 4 },
+            sequence: 9,
+            revision: Some(0),
+            event: event().encode_to_vec().into(),
+        };
+        let recorded =
+            RecordedEvent::decode(stored.to_recorded(&Name::parse("order").unwrap())).unwrap();
+        assert_eq!(recorded.topic, "order");
+        assert_eq!(recorded.position, "1700000000123-4");
+        assert_eq!(recorded.sequence, 9);
+        assert_eq!(recorded.subject_revision, Some(0));
+        let at = recorded.recorded_at.unwrap();
+        assert_eq!((at.seconds, at.nanos), (1_700_000_000, 123_000_000));
+        assert_eq!(recorded.event, Some(event()));
+    }
+}

@@ -1,0 +1,82 @@
+//! Taking deliveries out of a group: one script call for several consumers.
+
+use std::time::Duration;
+
+use redis_link::values::{Items, array};
+use redis_link::{LinkError, Value};
+
+use super::existing;
+use crate::model::{Delivery, Name, Position, Receipt};
+use crate::store::Result;
+use crate::store::redis::entry::{entry, optional_number};
+use crate::store::redis::{RedisStore, error};
+
+/// Leases that ran out and are taken back by one call.
+const TAKE_BACK: u32 = 100;
+/// Bytes that one call delivers, unless a single event is larger.
+const BYTES: u64 = 4 << 20;
+
+/// What one call gave.
+#[derive(Debug)]
+pub struct Deliveries {
+    /// For each consumer, in the order asked.
+    pub by_consumer: Vec<Vec<Delivery>>,
+    /// There may be more at once.
+    pub more: bool,
+    /// From now, when something is due that is not yet.
+    pub next_due: Option<Duration>,
+}
+
+impl RedisStore {
+    /// Delivers to consumers, each at most so many events.
+    pub(in crate::store::redis) async fn deliver(
+        &self,
+        topic: &Name,
+        group: &Name,
+        wanted: &[(&Name, u32)],
+    ) -> Result<Deliveries> {
+        let keys = self.keys(topic);
+        let mut call = self.scripts.group_deliver.call(&keys.group_all(group));
+        call.arg(group.as_str()).arg(keys.bell()).arg(rand::random::<f64>());
+        call.arg(TAKE_BACK).arg(BYTES);
+        for (consumer, count) in wanted {
+            call.arg(consumer.as_str()).arg(*count);
+        }
+        let answer = self.link.invoke(&call).await.map_err(|e| error::of_write(&e))?;
+        let answer = existing(answer, topic, group)?;
+        read(answer).map_err(|e| error::of_write(&e))
+    }
+}
+
+fn read(answer: Value) -> std::result::Result<Deliveries, LinkError> {
+    let mut parts = Items::of(answer)?;
+    let now = parts.next_unsigned()?;
+    let epoch = parts.next_unsigned()?;
+    let due = optional_number(&parts.next_value()?)?;
+    let more = optional_number(&parts.next_value()?)?.is_some();
+    let by_consumer = parts
+        .map(|deliveries| {
+            array(deliveries)?.into_iter().map(|item| delivery(item, epoch)).collect()
+        })
+        .collect::<std::result::Result<_, LinkError>>()?;
+    let next_due = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
+    Ok(Deliveries { by_consumer, more, next_due })
+}
+
+fn delivery(value: Value, epoch: u64) -> std::result::Result<Delivery, LinkError> {
+    let mut parts = Items::of(value)?;
+    let event = entry(parts.next_value()?)?;
+    let lease = small(parts.next_unsigned()?)?;
+    let failures = small(parts.next_unsigned()?)?;
+    let lease_expires_at = Duration::from_millis(parts.next_unsigned()?);
+    let receipt = receipt(event.position, epoch, lease);
+    Ok(Delivery { event, delivery_count: failures + 1, lease_expires_at, receipt })
+}
+
+fn receipt(position: Position, epoch: u64, lease: u32) -> Receipt {
+    Receipt { position, epoch, lease }
+}
+
+fn small(number: u64) -> std::result::Result<u32, LinkError> {
+    u32::try_from(number).map_err(|_| LinkError::Protocol("a small number was expected"))
+}
