@@ -20,6 +20,9 @@ const FILES: &[&str] = &[
     "messagequeue/v1/queues.proto",
 ];
 
+/// What errors carry. Compiled for reflection alone, so that grpcurl can show it.
+const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
+
 /// Fields of these types are `bytes` in the servers' view.
 const OPAQUE: &[&str] = &[
     ".eventstore.v1.Event",
@@ -34,11 +37,15 @@ fn main() -> anyhow::Result<()> {
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
     }
-    println!("cargo:rerun-if-changed=google/rpc/status.proto");
+    println!("cargo:rerun-if-changed=google/rpc");
 
     let paths: Vec<PathBuf> = FILES.iter().map(|file| root.join(file)).collect();
     let files = protox::compile(&paths, [&root])?;
-    std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
+    let described = protox::compile(paths.iter().chain([&root.join(ERROR_DETAILS)]), [&root])?;
+    for package in ["eventstore", "messagequeue"] {
+        let described = described_by(&described, package);
+        std::fs::write(out.join(format!("{package}.bin")), described.encode_to_vec())?;
+    }
 
     generate(files.clone(), Side::Client, &out.join("client"))?;
     generate(opaque(files), Side::Server, &out.join("server"))
@@ -61,6 +68,13 @@ fn generate(files: FileDescriptorSet, side: Side, out: &Path) -> anyhow::Result<
         .out_dir(out)
         .compile_fds(files)?;
     Ok(())
+}
+
+/// What one package needs: its own files and those of google.
+fn described_by(files: &FileDescriptorSet, package: &str) -> FileDescriptorSet {
+    let needed = |name: &str| name.starts_with(package) || name.starts_with("google/");
+    let file = files.file.iter().filter(|file| needed(file.name())).cloned().collect();
+    FileDescriptorSet { file }
 }
 
 fn opaque(mut files: FileDescriptorSet) -> FileDescriptorSet {

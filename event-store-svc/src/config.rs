@@ -15,7 +15,7 @@ const REQUEST_BYTES: usize = 64 << 20;
 
 /// The event store: eventstore.v1 over gRPC, kept in Redis Streams.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "event-store-svc", version, about, max_term_width = 100)]
+#[command(name = "event-store-svc", version, max_term_width = 100)]
 pub struct Config {
     /// Where to serve gRPC: an address and a port; port 0 takes a free one.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:50051")]

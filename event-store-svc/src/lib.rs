@@ -35,7 +35,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> a
     let store = Arc::new(RedisStore::new(link.clone(), !config.no_auto_create));
     let (readiness, health) = Readiness::new(&grpc::SERVICES);
     let mut routes = grpc::routes(store.clone(), config.limits(), shutdown.clone());
-    routes.add_service(health).add_service(reflection(proto::FILE_DESCRIPTOR_SET)?);
+    routes.add_service(health).add_service(reflection(proto::eventstore::v1::FILE_DESCRIPTOR_SET)?);
 
     let follow = tokio::spawn(follow_redis(link, readiness.clone(), shutdown.clone()));
     let sweeps = tokio::spawn(keep_sweeping(store, shutdown.clone()));

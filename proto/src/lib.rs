@@ -17,6 +17,10 @@ pub mod eventstore {
     /// Messages and client stubs of package `eventstore.v1`.
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/client/eventstore.v1.rs"));
+
+        /// The compiled protos, for gRPC reflection.
+        pub const FILE_DESCRIPTOR_SET: &[u8] =
+            include_bytes!(concat!(env!("OUT_DIR"), "/eventstore.bin"));
     }
 }
 
@@ -25,6 +29,10 @@ pub mod messagequeue {
     /// Messages and client stubs of package `messagequeue.v1`.
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/client/messagequeue.v1.rs"));
+
+        /// The compiled protos, for gRPC reflection.
+        pub const FILE_DESCRIPTOR_SET: &[u8] =
+            include_bytes!(concat!(env!("OUT_DIR"), "/messagequeue.bin"));
     }
 }
 
@@ -46,6 +54,3 @@ pub mod server {
         }
     }
 }
-
-/// The compiled protos, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -12,7 +12,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -41,6 +41,8 @@ pub struct Options {
     pub fsync_always: bool,
     /// `maxmemory`, as in `4mb`, with the policy `noeviction`.
     pub max_memory: Option<String>,
+    /// Which server; otherwise `REDIS_SERVER_BIN`, or what is on the path.
+    pub server: Option<PathBuf>,
     /// More arguments for the server, as in `["--slowlog-max-len", "10"]`.
     pub extra: Vec<String>,
 }
@@ -187,7 +189,7 @@ impl PrivateRedis {
     }
 
     fn try_run(&mut self) -> bool {
-        let mut command = server_command();
+        let mut command = self.options.server.as_ref().map_or_else(server_command, Command::new);
         let log = self.directory.path().join("redis.log");
         let yes_no = |yes: bool| if yes { "yes" } else { "no" };
         command
@@ -220,6 +222,24 @@ impl PrivateRedis {
     fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
     }
+}
+
+/// The Valkey server that `make tools` fetches, or the one in `VALKEY_SERVER_BIN`.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn valkey_server() -> PathBuf {
+    let fetched = || {
+        let root =
+            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+        root.join("target/tools/bin/valkey-server")
+    };
+    let server = std::env::var_os("VALKEY_SERVER_BIN").map_or_else(fetched, PathBuf::from);
+    if !server.is_file() {
+        panic!("{} is not there: fetch it with `make tools`", server.display());
+    }
+    server
 }
 
 const INSTALL: &str =

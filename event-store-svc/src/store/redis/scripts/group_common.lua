@@ -8,7 +8,8 @@
 -- tries    position → "<lease number> <failures>", for events that were delivered before
 -- busy     subject → the position that is under way  waiting  "<subject>\0<padded position>", all scores 0
 -- subjects position → subject of what is busy        (the last three only for groups ordered by subject)
--- done     position → lease number that finished it, when it was not the first; done_at the same by time
+-- done     position → lease number that finished it, when it was not the first (0 parked it); done_at the
+--          same by time
 
 local LOG, META, LEASES, RETRY, TRIES = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local BUSY, WAITING, SUBJECTS = KEYS[7], KEYS[8], KEYS[9]
@@ -87,7 +88,9 @@ end
 local function park(position, lease, failures, reason)
   redis.call('ZADD', PARKED, now, position)
   redis.call('HSET', PARKED_INFO, position, number(lease) .. ' ' .. number(failures) .. ' ' .. number(now) .. ' ' .. reason)
-  finish(position, math.max(lease, 2))
+  finish(position, 2)
+  -- No lease finished it: acking it is refused.
+  redis.call('HSET', DONE, position, 0)
 end
 
 -- A delivery failed: again later, or parked.

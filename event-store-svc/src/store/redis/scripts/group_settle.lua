@@ -37,7 +37,7 @@ for i = 4, #ARGV, 5 do
       queue(position, now)
     end
   elseif kind == 'a' and item_epoch == epoch and not redis.call('ZSCORE', RETRY, position)
-    and not redis.call('ZSCORE', LEASES, position) and not redis.call('ZSCORE', PARKED, position) then
+    and not redis.call('ZSCORE', LEASES, position) then
     -- Done already: by this very lease?
     local by = tonumber(redis.call('HGET', DONE, position) or 1)
     if by == item_lease then reply = {1, 0} end
