@@ -1,0 +1,10 @@
+//! The api-gateway as a program.
+
+use std::process::ExitCode;
+
+use domain_svcs::{gateway, service};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    service::main(gateway::SERVICE, |args: &gateway::Args| &args.runtime, gateway::start).await
+}

@@ -1,0 +1,10 @@
+//! The crm-service as a program.
+
+use std::process::ExitCode;
+
+use domain_svcs::{service, shop};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    service::worker("crm-service", shop::crm::run).await
+}

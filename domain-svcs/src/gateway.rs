@@ -1,0 +1,150 @@
+//! api-gateway: REST and WebSocket for the outside. Knows no rules of the shop:
+//! it turns requests into commands and queries, and answers with their replies.
+
+mod backend;
+mod error;
+mod live;
+mod reports;
+mod routes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::serve::ListenerExt;
+use clap::Parser;
+use svc_runtime::client;
+use svc_runtime::config::{RuntimeArgs, duration};
+use svc_runtime::health::Readiness;
+use svc_runtime::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tonic::Request;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::model;
+use crate::service::{Clients, From, Up, project};
+
+/// The name of the service.
+pub const SERVICE: &str = "api-gateway";
+
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The flags of the gateway.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about = "REST and WebSocket for OrderShop", long_about = None)]
+pub struct Args {
+    /// Where to serve HTTP.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:5000")]
+    pub listen: SocketAddr,
+
+    /// Where the event store is.
+    #[arg(long, env = "EVENT_STORE_URL", default_value = "http://127.0.0.1:50051", value_parser = client::address)]
+    pub event_store_url: String,
+
+    /// Where the message queue is.
+    #[arg(long, env = "MESSAGE_QUEUE_URL", default_value = "http://127.0.0.1:50052", value_parser = client::address)]
+    pub message_queue_url: String,
+
+    /// How long a request waits for the service that handles it, as in `10s`.
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub request_timeout: Duration,
+
+    /// The largest request body, in bytes.
+    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 512 << 10)]
+    pub max_body_bytes: usize,
+
+    /// What every service has.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+/// Binds the port of the flags and runs the gateway.
+///
+/// # Errors
+/// When the port cannot be had, or the gateway cannot go on.
+pub async fn start(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (--listen)", args.listen))?;
+    run(args, listener, shutdown).await
+}
+
+/// Runs the gateway on a port.
+///
+/// # Errors
+/// When it cannot go on.
+pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let clients = Clients::new(SERVICE, &args.event_store_url, &args.message_queue_url)?;
+    let (readiness, _) = Readiness::new(&[]);
+    let [events_up, queue_up] = Up::parts(readiness.clone());
+    let (live, events) = live::Live::new();
+    let (_, follow) = project(
+        clients.event_store.clone(),
+        model::topics().collect(),
+        From::End,
+        live,
+        events_up,
+        shutdown.clone(),
+    );
+    let following = tokio::spawn(follow);
+    let probing = tokio::spawn(probe(clients.message_queue.clone(), queue_up, shutdown.clone()));
+
+    let app = Arc::new(routes::App {
+        backend: backend::Backend::new(clients.message_queue, args.request_timeout),
+        events,
+        readiness,
+        shutdown: shutdown.clone(),
+    });
+    tracing::info!(
+        address = listener.local_addr().ok().map(tracing::field::display),
+        "serving http"
+    );
+    let listener = listener.tap_io(|socket| {
+        // Small answers are not to wait for more.
+        let _ = socket.set_nodelay(true);
+    });
+    let stopping = shutdown.clone();
+    let server = axum::serve(listener, router(app, args.max_body_bytes))
+        .with_graceful_shutdown(async move { stopping.triggered().await });
+    let overdue = async {
+        shutdown.triggered().await;
+        tokio::time::sleep(args.runtime.shutdown_timeout).await;
+    };
+    tokio::select! {
+        served = server.into_future() => served?,
+        () = overdue => tracing::warn!("requests are still open at the end of the shutdown timeout"),
+    }
+    following.await?;
+    probing.await?;
+    Ok(())
+}
+
+/// Asks the message queue every second whether it is ready: nothing else is
+/// open to it while there are no requests.
+async fn probe(message_queue: Channel, up: Up, shutdown: Shutdown) {
+    let mut health = HealthClient::new(message_queue);
+    while !shutdown.is_triggered() {
+        let mut request = Request::new(HealthCheckRequest::default());
+        request.set_timeout(PROBE_INTERVAL);
+        let answer = health.check(request).await;
+        up.set(answer.is_ok_and(|status| status.get_ref().status() == ServingStatus::Serving));
+        tokio::select! {
+            () = tokio::time::sleep(PROBE_INTERVAL) => {}
+            () = shutdown.triggered() => {}
+        }
+    }
+}
+
+fn router(app: Arc<routes::App>, max_body_bytes: usize) -> Router {
+    routes::routes()
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(app)
+}

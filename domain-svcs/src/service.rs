@@ -1,0 +1,307 @@
+//! What a service of the shop is built with. A service takes commands from its
+//! queue, reacts to events, keeps projections, or all of these:
+//!
+//! ```no_run
+//! # use domain_svcs::service::{Commands, Events, Service};
+//! async fn run<C: Commands, E: Events>(mut service: Service, c: C, e: E) -> anyhow::Result<()> {
+//!     service.commands(c);
+//!     service.events("order", e);
+//!     service.run().await
+//! }
+//! ```
+//!
+//! Everything delivers at least once. What makes effects happen once is in
+//! [`Cause`]: ids of events and entities are derived from what caused them, so
+//! doing a thing again is recognised ([`EventLog::append`]).
+
+mod cause;
+mod command;
+mod consume;
+mod event_log;
+mod events;
+mod failure;
+mod position;
+mod projection;
+mod remote;
+mod setup;
+mod up;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use svc_runtime::config::RuntimeArgs;
+use svc_runtime::health::Readiness;
+use svc_runtime::serve::{ServeOptions, serve_grpc};
+use svc_runtime::shutdown::Shutdown;
+use svc_runtime::{client, telemetry};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+pub(crate) use cause::{COMMAND_ID, TRACEPARENT, seconds};
+pub use cause::{Cause, derive_id};
+pub use command::{Command, Commands, Reply, unknown};
+#[cfg(test)]
+pub(crate) use event_log::head;
+pub use event_log::{Appended, EventLog, Expect, Head, NewEvent};
+pub use events::Events;
+pub use failure::{DOMAIN, Failure};
+pub use position::{Position, Positions};
+pub use projection::{From, Projection, Reader, project};
+pub(crate) use remote::message;
+pub use remote::{RemoteError, call, reply_value};
+pub use up::Up;
+
+/// Connections to each of the two services. One is enough for a small service
+/// and keeps its calls in order on the wire.
+const CONNECTIONS: usize = 1;
+
+/// The flags of a service of the shop.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about = "A service of OrderShop", long_about = None)]
+pub struct Args {
+    /// Where the event store is.
+    #[arg(long, env = "EVENT_STORE_URL", default_value = "http://127.0.0.1:50051", value_parser = client::address)]
+    pub event_store_url: String,
+
+    /// Where the message queue is.
+    #[arg(long, env = "MESSAGE_QUEUE_URL", default_value = "http://127.0.0.1:50052", value_parser = client::address)]
+    pub message_queue_url: String,
+
+    /// Where to serve grpc.health.v1 (ready: connected to both services and
+    /// consuming), as in 127.0.0.1:6001. Without it no port is opened.
+    #[arg(long, env = "HEALTH_LISTEN")]
+    pub health_listen: Option<std::net::SocketAddr>,
+
+    /// Commands, and events of each topic, that are handled at once.
+    #[arg(long, env = "CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub concurrency: u32,
+
+    /// What every service has.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+/// The `main` of a service: flags, logs, signals, and an exit code.
+pub async fn main<A, B, F>(name: &'static str, runtime: fn(&A) -> &RuntimeArgs, run: B) -> ExitCode
+where
+    A: Parser,
+    B: FnOnce(A, Shutdown) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let args = A::parse();
+    if let Err(error) = telemetry::init(name, runtime(&args)) {
+        #[allow(clippy::print_stderr, reason = "there is no log yet")]
+        {
+            eprintln!("{name}: {error}");
+        }
+        return ExitCode::FAILURE;
+    }
+    let ended = match Shutdown::on_signals() {
+        Ok(shutdown) => run(args, shutdown).await,
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The `main` of a worker: a service without a port of its own.
+pub async fn worker<B, F>(name: &'static str, assemble: B) -> ExitCode
+where
+    B: FnOnce(Service) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    main(
+        name,
+        |args: &Args| &args.runtime,
+        async |args: Args, shutdown| assemble(Service::start(name, &args, shutdown)?).await,
+    )
+    .await
+}
+
+/// The clients of both services, and who uses them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// The name of the service, as the source of its events.
+    pub name: &'static str,
+    /// The channel to the event store.
+    pub event_store: tonic::transport::Channel,
+    /// The channel to the message queue.
+    pub message_queue: tonic::transport::Channel,
+}
+
+impl Clients {
+    /// Makes channels; connections follow when they are needed.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub fn new(name: &'static str, event_store: &str, message_queue: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            name,
+            event_store: client::channel(event_store, CONNECTIONS)?,
+            message_queue: client::channel(message_queue, CONNECTIONS)?,
+        })
+    }
+
+    /// Events, read and written.
+    #[must_use]
+    pub fn log(&self) -> EventLog {
+        EventLog::new(self)
+    }
+}
+
+/// A service that is being put together and then run.
+#[derive(Debug)]
+pub struct Service {
+    clients: Clients,
+    shutdown: Shutdown,
+    concurrency: u32,
+    health_listen: Option<std::net::SocketAddr>,
+    options: ServeOptions,
+    up: up::Health,
+    health: tonic_health::pb::health_server::HealthServer<svc_runtime::health::HealthService>,
+    readiness: Readiness,
+    parts: JoinSet<()>,
+}
+
+impl Service {
+    /// A service with nothing to do yet.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub fn start(name: &'static str, args: &Args, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let (readiness, health) = Readiness::new(&[]);
+        Ok(Self {
+            clients: Clients::new(name, &args.event_store_url, &args.message_queue_url)?,
+            shutdown,
+            concurrency: args.concurrency,
+            health_listen: args.health_listen,
+            options: ServeOptions::from_args(&args.runtime),
+            up: up::Health::new(readiness.clone()),
+            health,
+            readiness,
+            parts: JoinSet::new(),
+        })
+    }
+
+    /// The clients of both services.
+    #[must_use]
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Handles the commands of the queue that has this service's name.
+    pub fn commands<C: Commands>(&mut self, handler: C) {
+        self.commands_at_once(self.concurrency, handler);
+    }
+
+    /// The same with so many at once at most.
+    pub fn commands_at_once<C: Commands>(&mut self, concurrency: u32, handler: C) {
+        let worker = command::worker(
+            self.clients.clone(),
+            concurrency,
+            handler,
+            self.up.part(),
+            self.shutdown.clone(),
+        );
+        self.parts.spawn(worker);
+    }
+
+    /// Handles each event of a topic, shared with all replicas of this service:
+    /// a consumer group of the service's name.
+    pub fn events<E: Events>(&mut self, topic: &'static str, handler: E) {
+        let processor = events::processor(
+            self.clients.clone(),
+            topic,
+            self.concurrency,
+            handler,
+            self.up.part(),
+            self.shutdown.clone(),
+        );
+        self.parts.spawn(processor);
+    }
+
+    /// Keeps a projection of topics: every replica sees every event.
+    pub fn project<P: Projection>(
+        &mut self,
+        topics: Vec<&'static str>,
+        projection: P,
+    ) -> Reader<P> {
+        let (reader, task) = project(
+            self.clients.event_store.clone(),
+            topics,
+            From::Beginning,
+            projection,
+            self.up.part(),
+            self.shutdown.clone(),
+        );
+        self.parts.spawn(task);
+        reader
+    }
+
+    /// Creates a topic that remembers event ids for as long as it can.
+    pub fn owns_topic(&mut self, topic: &'static str) {
+        let (clients, shutdown) = (self.clients.clone(), self.shutdown.clone());
+        self.parts.spawn(async move { setup::topic(&clients, topic, &shutdown).await });
+    }
+
+    /// Runs until the shutdown, and until everything that was begun is done.
+    ///
+    /// # Errors
+    /// When the health port cannot be had, or a part of the service broke.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let stop = self.shutdown.clone();
+        if let Some(address) = self.health_listen {
+            use anyhow::Context;
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (--health-listen)"))?;
+            let (routes, readiness) = (Routes::new(self.health), self.readiness);
+            let (options, shutdown) = (self.options.clone(), self.shutdown.clone());
+            self.parts.spawn(async move {
+                if let Err(error) =
+                    serve_grpc(listener, routes, readiness, shutdown, &options).await
+                {
+                    tracing::error!(%error, "health is no longer served");
+                }
+            });
+        }
+        let deadline = self.options.shutdown_timeout + Duration::from_secs(1);
+        let ended = join_all(&mut self.parts, &stop, deadline).await;
+        stop.trigger();
+        ended
+    }
+}
+
+async fn join_all(
+    parts: &mut JoinSet<()>,
+    stop: &Shutdown,
+    deadline: Duration,
+) -> anyhow::Result<()> {
+    let overdue = async {
+        stop.triggered().await;
+        tokio::time::sleep(deadline).await;
+    };
+    tokio::pin!(overdue);
+    loop {
+        tokio::select! {
+            part = parts.join_next() => match part {
+                None => return Ok(()),
+                Some(Ok(())) => {}
+                // The panic itself is in the log already.
+                Some(Err(error)) => anyhow::bail!("a part of the service broke: {error}"),
+            },
+            () = &mut overdue => anyhow::bail!("the shutdown took too long"),
+        }
+    }
+}
