@@ -218,10 +218,9 @@ impl SlotRef<'_> {
 
     /// Has a bad connection replaced.
     fn judge<T>(&self, epoch: u64, result: Result<T, LinkError>) -> Result<T, LinkError> {
-        if let Err(error) = &result
-            && error.is_bad_connection()
-        {
-            self.slot.fault(epoch, "a call failed");
+        match &result {
+            Err(error) if error.is_bad_connection() => self.slot.fault(epoch, "a call failed"),
+            _ => self.slot.answered(),
         }
         result
     }

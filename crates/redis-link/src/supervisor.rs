@@ -1,7 +1,10 @@
 //! Keeps one shared connection up: connects, watches, replaces.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,8 @@ const WRITE_BUFFER: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Slot {
     current: RwLock<Option<Current>>,
+    /// Counts answers: a connection with a long backlog is slow, not dead.
+    answers: AtomicU64,
     faults: mpsc::UnboundedSender<Fault>,
 }
 
@@ -64,7 +69,8 @@ impl Slot {
         changes: mpsc::UnboundedSender<(usize, Change)>,
     ) -> Arc<Self> {
         let (faults, fault_rx) = mpsc::unbounded_channel();
-        let slot = Arc::new(Self { current: RwLock::new(None), faults });
+        let slot =
+            Arc::new(Self { current: RwLock::new(None), answers: AtomicU64::new(0), faults });
         let supervisor = Supervisor {
             index,
             slot: Arc::downgrade(&slot),
@@ -86,6 +92,11 @@ impl Slot {
 
     pub(crate) fn is_up(&self) -> bool {
         self.current.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Notes that Redis answered something.
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reports that the connection of this epoch must not be used any more.
@@ -171,10 +182,12 @@ impl Supervisor {
                 () = tokio::time::sleep(PING_EVERY) => {
                     let ping = redis::cmd("PING");
                     let Some(slot) = self.slot.upgrade() else { return "closed" };
+                    let answers = slot.answers.load(Ordering::Relaxed);
                     match timeout(self.connect_timeout, connection.send_packed_command(&ping)).await {
                         Ok(Ok(Value::ServerError(_))) => slot.fault(self.epoch, "refused a ping"),
                         Ok(Ok(_)) => {}
                         Ok(Err(_)) => slot.fault(self.epoch, "failed a ping"),
+                        Err(_) if slot.answers.load(Ordering::Relaxed) != answers => {}
                         Err(_) => slot.fault(self.epoch, "did not answer a ping in time"),
                     }
                     continue;

@@ -1,0 +1,278 @@
+//! `messagequeue.v1.MessageQueue`.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::Stream;
+use proto::server::messagequeue::v1 as pb;
+use proto::server::messagequeue::v1::message_queue_server::MessageQueue;
+use svc_runtime::rpc_error::RpcError;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::check::{self, Violations};
+use super::{Handlers, check_message, consume, convert, send_stream, status};
+use crate::error::QueueError;
+use crate::model::{Durability, Outgoing, QueueName, Receipt};
+use crate::queue::{QueueEngine, QueueResult};
+
+const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// What is kept of a call's deadline to tell its caller how it ended.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
+/// How long calls may still wait for their replies when the service stops.
+const LAST_REPLIES: Duration = Duration::from_secs(10);
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A send, checked.
+#[derive(Debug)]
+pub struct CheckedSend {
+    pub queue: QueueName,
+    pub messages: Vec<Outgoing>,
+    pub durability: Durability,
+}
+
+impl<E: QueueEngine> Handlers<E> {
+    /// Checks a send.
+    pub fn check_send(&self, request: pb::SendRequest) -> Result<CheckedSend, RpcError> {
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let durability = check::durability(&mut wrong, request.durability);
+        if request.messages.is_empty() {
+            wrong.add("messages", "must have 1 to 1,000 messages");
+        } else if request.messages.len() > check::MAX_ITEMS {
+            wrong.add_as("TOO_MANY_ITEMS", "messages", "must be 1,000 at most");
+            return wrong.finish(None);
+        }
+        let max = self.limits.max_message_bytes;
+        let messages = request.messages.into_iter().enumerate();
+        let messages = messages
+            .map(|(index, message)| check_message::outgoing(&mut wrong, index, message, max))
+            .collect();
+        wrong.finish(queue.map(|queue| CheckedSend { queue, messages, durability }))
+    }
+
+    /// Ends a wait when the service stops.
+    async fn unless_stopping<T>(
+        &self,
+        work: impl Future<Output = QueueResult<T>>,
+        grace: Duration,
+        otherwise: QueueError,
+    ) -> Result<T, Status> {
+        let stopping = async {
+            self.shutdown.triggered().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            result = work => result.map_err(|error| status::of(&error).into()),
+            () = stopping => Err(status::of(&otherwise).into()),
+        }
+    }
+}
+
+/// Runs a settling over the receipts that are some, and answers for all, in order.
+async fn settled(
+    receipts: Vec<(String, Option<Receipt>)>,
+    settle: impl AsyncFnOnce(Vec<Receipt>) -> QueueResult<Vec<QueueResult<()>>>,
+) -> Result<Vec<pb::Outcome>, Status> {
+    let valid: Vec<_> = receipts.iter().filter_map(|(_, receipt)| receipt.clone()).collect();
+    let results = if valid.is_empty() {
+        Vec::new()
+    } else {
+        settle(valid).await.map_err(|error| status::of(&error))?
+    };
+    let mut results = results.into_iter();
+    let outcome = |(text, receipt): (String, Option<Receipt>)| match receipt {
+        Some(_) => convert::outcome(text, results.next().unwrap_or(Err(QueueError::Corrupt))),
+        None => convert::no_receipt(text),
+    };
+    Ok(receipts.into_iter().map(outcome).collect())
+}
+
+#[tonic::async_trait]
+impl<E: QueueEngine> MessageQueue for Handlers<E> {
+    type SendStreamStream = Answers<pb::SendStreamResponse>;
+    type ConsumeStream = Answers<pb::ConsumeResponse>;
+
+    async fn send(
+        &self,
+        request: Request<pb::SendRequest>,
+    ) -> Result<Response<pb::SendResponse>, Status> {
+        let CheckedSend { queue, messages, durability } = self.check_send(request.into_inner())?;
+        let outcomes = self.engine.send(&queue, messages, durability).await;
+        let outcomes = outcomes.map_err(|error| status::of(&error))?;
+        Ok(Response::new(convert::sent(outcomes, durability)))
+    }
+
+    async fn send_stream(
+        &self,
+        request: Request<Streaming<pb::SendRequest>>,
+    ) -> Result<Response<Self::SendStreamStream>, Status> {
+        Ok(Response::new(send_stream::serve(self.clone(), request.into_inner())))
+    }
+
+    async fn receive(
+        &self,
+        request: Request<pb::ReceiveRequest>,
+    ) -> Result<Response<pb::ReceiveResponse>, Status> {
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let max = check::count(&mut wrong, "max_messages", request.max_messages, 1, 1_000);
+        let wait = check::wait(&mut wrong, request.wait);
+        let lease = check::lease(&mut wrong, "lease", request.lease);
+        let queue = wrong.finish(queue)?;
+        let received = self.engine.receive(&queue, max, wait, lease);
+        let stopping = QueueError::ShuttingDown;
+        let leases = self.unless_stopping(received, Duration::ZERO, stopping).await?;
+        let deliveries = leases.accept().into_iter();
+        let deliveries = deliveries.map(|lease| convert::delivery(&queue, lease)).collect();
+        Ok(Response::new(pb::ReceiveResponse { deliveries }))
+    }
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<pb::ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        let stream =
+            consume::serve(self.engine.clone(), self.shutdown.clone(), request.into_inner());
+        Ok(Response::new(stream))
+    }
+
+    async fn ack(
+        &self,
+        request: Request<pb::AckRequest>,
+    ) -> Result<Response<pb::AckResponse>, Status> {
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
+        let queue = wrong.finish(queue)?;
+        let outcomes =
+            settled(receipts, async |receipts| self.engine.ack(&queue, receipts).await).await?;
+        Ok(Response::new(pb::AckResponse { outcomes }))
+    }
+
+    async fn nack(
+        &self,
+        request: Request<pb::NackRequest>,
+    ) -> Result<Response<pb::NackResponse>, Status> {
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
+        let how = consume::nack(&mut wrong, request.delay, request.dead_letter, &request.reason);
+        let queue = wrong.finish(queue)?;
+        let nack =
+            async |receipts| self.engine.give_back(&queue, receipts, how, &request.reason).await;
+        Ok(Response::new(pb::NackResponse { outcomes: settled(receipts, nack).await? }))
+    }
+
+    async fn extend(
+        &self,
+        request: Request<pb::ExtendRequest>,
+    ) -> Result<Response<pb::ExtendResponse>, Status> {
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
+        let by = check::lease(&mut wrong, "by", request.by);
+        let queue = wrong.finish(queue)?;
+        let extend = async |receipts| self.engine.extend(&queue, receipts, by).await;
+        Ok(Response::new(pb::ExtendResponse { outcomes: settled(receipts, extend).await? }))
+    }
+
+    async fn call(
+        &self,
+        request: Request<pb::CallRequest>,
+    ) -> Result<Response<pb::CallResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let range = Duration::from_millis(1)..=MAX_CALL_TIMEOUT;
+        let timeout = check::duration_within(&mut wrong, "timeout", request.timeout, range);
+        let message =
+            check_message::call(&mut wrong, request.message, self.limits.max_message_bytes);
+        let queue = wrong.finish(queue)?;
+        let timeout = timeout.unwrap_or(DEFAULT_CALL_TIMEOUT);
+        let timeout = deadline.map_or(timeout, |deadline| deadline.min(timeout));
+        let called = self.engine.call(&queue, message, timeout);
+        let stopping = QueueError::OutcomeUnknown;
+        let (id, reply) = self.unless_stopping(called, LAST_REPLIES, stopping).await?;
+        Ok(Response::new(pb::CallResponse { message_id: id.to_string(), reply }))
+    }
+
+    async fn reply(
+        &self,
+        request: Request<pb::ReplyRequest>,
+    ) -> Result<Response<pb::ReplyResponse>, Status> {
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        check_message::reply(&mut wrong, &request.reply, self.limits.max_message_bytes);
+        let receipt = queue.as_ref().and_then(|queue| Receipt::parse(queue, &request.receipt));
+        if queue.is_some() && receipt.is_none() {
+            wrong.add("receipt", "is no receipt of this queue; use it as it was delivered");
+        }
+        let (queue, receipt) = wrong.finish(queue.zip(receipt))?;
+        let replied = self.engine.reply(&queue, receipt, request.reply).await;
+        replied.map_err(|error| status::of(&error))?;
+        Ok(Response::new(pb::ReplyResponse {}))
+    }
+
+    async fn get_reply(
+        &self,
+        request: Request<pb::GetReplyRequest>,
+    ) -> Result<Response<pb::GetReplyResponse>, Status> {
+        let request = request.into_inner();
+        let mut wrong = Violations::default();
+        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let id = check::message_id(&mut wrong, &request.message_id);
+        let wait = check::wait(&mut wrong, request.wait);
+        let (queue, id) = wrong.finish(queue.zip(id))?;
+        let found = self.engine.get_reply(&queue, &id, wait);
+        let stopping = QueueError::ShuttingDown;
+        let reply = self.unless_stopping(found, Duration::ZERO, stopping).await?;
+        Ok(Response::new(pb::GetReplyResponse { reply }))
+    }
+}
+
+/// How long the caller of an RPC waits, a little less: enough to still be told.
+fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u32 = digits.parse().ok()?;
+    let unit = match unit {
+        "H" => Duration::from_secs(3_600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    let whole = unit.saturating_mul(number);
+    Some(whole.saturating_sub(DEADLINE_MARGIN.min(whole / 10)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read() {
+        let read = |text: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&metadata)
+        };
+        assert_eq!(read("2S"), Some(Duration::from_millis(1_980)));
+        assert_eq!(read("100m"), Some(Duration::from_millis(90)));
+        assert_eq!(read("x"), None);
+        assert_eq!(read("1"), None);
+    }
+}

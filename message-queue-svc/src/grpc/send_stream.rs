@@ -1,0 +1,69 @@
+//! The stream of sends: pipelined, answered in order.
+
+use std::future::ready;
+use std::pin::Pin;
+
+use futures::StreamExt as _;
+use proto::server::messagequeue::v1 as pb;
+use svc_runtime::rpc_error::RpcError;
+use tonic::{Status, Streaming};
+
+use super::message_queue::{Answers, CheckedSend};
+use super::{Handlers, convert, status};
+use crate::error::QueueError;
+use crate::queue::QueueEngine;
+
+/// Requests of one stream that are under way at once.
+const PIPELINED: usize = 1_024;
+
+/// Serves one stream: reads while answers are on their way, up to a number.
+/// Ends with the client's side, or after what is under way when the service stops.
+pub fn serve<E: QueueEngine>(
+    handlers: Handlers<E>,
+    requests: Streaming<pb::SendRequest>,
+) -> Answers<pb::SendStreamResponse> {
+    let shutdown = handlers.shutdown.clone();
+    let stopping = {
+        let shutdown = shutdown.clone();
+        async move { shutdown.triggered().await }
+    };
+    let answers = requests
+        .take_until(Box::pin(stopping))
+        .then(move |request| submit(handlers.clone(), request))
+        .buffered(PIPELINED);
+    let last = futures::stream::once(async move { shutdown }).filter_map(|shutdown| async move {
+        shutdown.is_triggered().then(|| Err(status::of(&QueueError::ShuttingDown).into()))
+    });
+    Box::pin(answers.chain(last))
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<pb::SendStreamResponse, Status>> + Send>>;
+
+/// Submits one request, in its turn; what comes out will be its answer.
+async fn submit<E: QueueEngine>(
+    handlers: Handlers<E>,
+    request: Result<pb::SendRequest, Status>,
+) -> Answer {
+    let checked = match request {
+        Ok(request) => handlers.check_send(request),
+        Err(broken) => return Box::pin(ready(Err(broken))),
+    };
+    match checked {
+        Ok(CheckedSend { queue, messages, durability }) => {
+            let submitted = handlers.engine.submit(queue, messages, durability).await;
+            Box::pin(async move {
+                let outcome = submitted.await.map_err(|error| status::of(&error));
+                Ok(answer(outcome.map(|sent| convert::sent(sent, durability))))
+            })
+        }
+        Err(error) => Box::pin(ready(Ok(answer(Err(error))))),
+    }
+}
+
+fn answer(outcome: Result<pb::SendResponse, RpcError>) -> pb::SendStreamResponse {
+    let result = match outcome {
+        Ok(sent) => pb::send_stream_response::Result::Sent(sent),
+        Err(error) => pb::send_stream_response::Result::Error(error.into()),
+    };
+    pb::SendStreamResponse { result: Some(result) }
+}

@@ -1,0 +1,285 @@
+//! The engine in Redis. All keys are in `keys`, all scripts in `scripts/`.
+//!
+//! - `send`, `settle`: lanes, so that concurrent work for one queue shares a call
+//! - `feeder`, `blocking`, `take`: how messages reach consumers
+//! - `calls`: request and reply
+//! - `keeper`: what has to happen when nobody asks
+//! - `admin`, `dead`: queues and dead letters
+//! - `store`, `record`, `settings`, `durability`: how things are called, packed and made to last
+
+mod admin;
+mod blocking;
+mod calls;
+mod dead;
+mod durability;
+mod feeder;
+mod keeper;
+pub mod keys;
+mod record;
+mod scripts;
+mod send;
+mod settings;
+mod settle;
+mod store;
+mod take;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis_link::Link;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Consumer, DeadLetter, DeadSelection, GiveBack, Leases, Page, PeekState, Peeked, QueueEngine,
+    QueueInfo, QueueResult, Return, SendOutcome, Submitted,
+};
+use crate::model::{
+    Durability, MessageId, Outgoing, QueueName, QueueSettings, Receipt, SettingsChange,
+};
+use settle::{ReturnItem, Settler};
+
+/// The engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RedisEngine {
+    store: store::Store,
+    sender: send::Sender,
+    settler: Settler,
+    feeders: feeder::Feeders,
+    calls: calls::Calls,
+    admin: admin::Admin,
+    dead: dead::Dead,
+    back: Arc<Back>,
+    hints: keeper::Hints,
+    tasks: TaskTracker,
+}
+
+impl RedisEngine {
+    /// Starts it. Must be called within a Tokio runtime.
+    #[must_use]
+    pub fn start(link: Link, auto_create: bool) -> Self {
+        let replica = uuid::Uuid::now_v7().simple().to_string();
+        let store = store::Store::new(link);
+        let tasks = TaskTracker::new();
+        let (hints, heard) = keeper::hints();
+        let sender = send::Sender::new(store.clone(), auto_create, hints.clone());
+        let settler = Settler::new(&store);
+        let back = Arc::new(Back { settler: settler.clone(), tasks: tasks.clone() });
+        let feeders = feeder::Feeders::new(
+            store.clone(),
+            replica.clone(),
+            Arc::<Back>::clone(&back),
+            hints.clone(),
+            tasks.clone(),
+        );
+        tokio::spawn(keeper::Keeper::new(store.clone(), replica.clone()).run(heard));
+        Self {
+            calls: calls::Calls::start(store.clone(), sender.clone(), &replica, tasks.clone()),
+            admin: admin::Admin::new(store.clone(), sender.clone()),
+            dead: dead::Dead::new(store.clone(), sender.clone()),
+            store,
+            sender,
+            settler,
+            feeders,
+            back,
+            hints,
+            tasks,
+        }
+    }
+
+    /// Waits until everything that runs in the background has ended; call it
+    /// when there are no consumers and calls any more.
+    pub async fn close(&self) {
+        self.feeders.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Gives leases back in the background.
+#[derive(Debug)]
+struct Back {
+    settler: Settler,
+    tasks: TaskTracker,
+}
+
+impl GiveBack for Back {
+    fn give_back(&self, queue: &QueueName, receipts: Vec<Receipt>) {
+        let (settler, queue) = (self.settler.clone(), queue.clone());
+        self.tasks.spawn(async move {
+            let reason = String::new();
+            let item = ReturnItem { receipts, how: Return::Unused, reason };
+            if let Err(error) = settler.give_back(&queue, item).await {
+                tracing::debug!(%queue, %error, "leases were not given back; they will expire");
+            }
+        });
+    }
+}
+
+impl QueueEngine for RedisEngine {
+    async fn send(
+        &self,
+        queue: &QueueName,
+        messages: Vec<Outgoing>,
+        durability: Durability,
+    ) -> QueueResult<Vec<SendOutcome>> {
+        self.sender.send(queue, &messages, durability).await
+    }
+
+    async fn submit(
+        &self,
+        queue: QueueName,
+        messages: Vec<Outgoing>,
+        durability: Durability,
+    ) -> Submitted {
+        self.sender.submit(queue, &messages, durability).await
+    }
+
+    async fn receive(
+        &self,
+        queue: &QueueName,
+        max: usize,
+        wait: Duration,
+        lease: Option<Duration>,
+    ) -> QueueResult<Leases> {
+        let none = || Leases::new(queue.clone(), Vec::new(), Arc::<Back>::clone(&self.back));
+        if wait.is_zero() {
+            let taken = take::take(&self.store, queue, max, lease, None).await?;
+            if let Some(first) = taken.leases.first() {
+                self.hints.come_back(queue, first.expires_in);
+            }
+            return Ok(Leases::new(queue.clone(), taken.leases, Arc::<Back>::clone(&self.back)));
+        }
+        let seat = self.feeders.join(queue);
+        match tokio::time::timeout(wait, seat.next(max, lease)).await {
+            Ok(leases) => leases,
+            Err(_) => Ok(none()),
+        }
+    }
+
+    fn join(&self, queue: &QueueName) -> impl Consumer {
+        self.feeders.join(queue)
+    }
+
+    async fn ack(
+        &self,
+        queue: &QueueName,
+        receipts: Vec<Receipt>,
+    ) -> QueueResult<Vec<QueueResult<()>>> {
+        self.settler.ack(queue, receipts).await
+    }
+
+    async fn give_back(
+        &self,
+        queue: &QueueName,
+        receipts: Vec<Receipt>,
+        how: Return,
+        reason: &str,
+    ) -> QueueResult<Vec<QueueResult<()>>> {
+        let reason = reason.to_owned();
+        self.settler.give_back(queue, ReturnItem { receipts, how, reason }).await
+    }
+
+    async fn extend(
+        &self,
+        queue: &QueueName,
+        receipts: Vec<Receipt>,
+        by: Option<Duration>,
+    ) -> QueueResult<Vec<QueueResult<()>>> {
+        self.settler.extend(queue, receipts, by).await
+    }
+
+    fn give_back_later(&self, queue: &QueueName, receipts: Vec<Receipt>) {
+        GiveBack::give_back(&*self.back, queue, receipts);
+    }
+
+    async fn call(
+        &self,
+        queue: &QueueName,
+        message: Outgoing,
+        timeout: Duration,
+    ) -> QueueResult<(MessageId, Bytes)> {
+        self.calls.call(queue, message, timeout).await
+    }
+
+    async fn reply(&self, queue: &QueueName, receipt: Receipt, content: Bytes) -> QueueResult<()> {
+        self.settler.reply(queue, receipt, content).await
+    }
+
+    async fn get_reply(
+        &self,
+        queue: &QueueName,
+        message_id: &MessageId,
+        wait: Duration,
+    ) -> QueueResult<Bytes> {
+        self.calls.get_reply(queue, message_id, wait).await
+    }
+
+    async fn create(&self, queue: &QueueName, settings: QueueSettings) -> QueueResult<QueueInfo> {
+        self.admin.create(queue, &settings).await
+    }
+
+    async fn update(&self, queue: &QueueName, change: SettingsChange) -> QueueResult<QueueInfo> {
+        self.admin.update(queue, &change).await
+    }
+
+    async fn info(&self, queue: &QueueName) -> QueueResult<QueueInfo> {
+        self.admin.info(queue).await
+    }
+
+    async fn list(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> QueueResult<Page<(QueueName, QueueInfo)>> {
+        self.admin.list(after, limit).await
+    }
+
+    async fn delete(&self, queue: &QueueName) -> QueueResult<()> {
+        self.admin.delete(queue).await
+    }
+
+    async fn purge(&self, queue: &QueueName) -> QueueResult<u64> {
+        self.admin.purge(queue).await
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> QueueResult<()> {
+        self.admin.pause(queue, paused).await
+    }
+
+    async fn peek(
+        &self,
+        queue: &QueueName,
+        state: PeekState,
+        limit: usize,
+    ) -> QueueResult<Vec<Peeked>> {
+        self.admin.peek(queue, state, limit).await
+    }
+
+    async fn dead_letters(
+        &self,
+        queue: &QueueName,
+        after: Option<u64>,
+        limit: usize,
+    ) -> QueueResult<Page<DeadLetter>> {
+        self.dead.list(queue, after, limit).await
+    }
+
+    async fn redrive(
+        &self,
+        queue: &QueueName,
+        limit: Option<u64>,
+        to: Option<&QueueName>,
+        max_rate: Option<f64>,
+    ) -> QueueResult<u64> {
+        self.dead.redrive(queue, limit, to, max_rate).await
+    }
+
+    async fn delete_dead_letters(
+        &self,
+        queue: &QueueName,
+        which: DeadSelection,
+    ) -> QueueResult<u64> {
+        self.dead.delete(queue, which).await
+    }
+}

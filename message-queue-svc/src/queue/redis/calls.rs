@@ -1,0 +1,219 @@
+//! Calls: a message sent, and its reply waited for on this replica's channel.
+//!
+//! A reply is kept besides, so that a channel that lost one only means that it
+//! has to be looked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use redis_link::{Link, Mail, Value, values};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use super::record::Prepared;
+use super::send::Sender;
+use super::store::{Store, harmless, shape};
+use super::{keys, scripts};
+use crate::error::QueueError;
+use crate::model::{Durability, MessageId, Outgoing, QueueName};
+use crate::queue::QueueResult;
+
+/// Replies that may wait to be handed to their callers.
+const MAILBOX: usize = 16_384;
+
+/// Calls that wait for their replies.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    store: Store,
+    sender: Sender,
+    channel: String,
+    waiting: Arc<DashMap<String, Waiting>>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    queue: QueueName,
+    reply: oneshot::Sender<Bytes>,
+}
+
+impl Calls {
+    /// Starts listening for replies.
+    pub fn start(store: Store, sender: Sender, replica: &str, tasks: TaskTracker) -> Self {
+        let channel = keys::replies(replica);
+        let calls = Self { store, sender, channel, waiting: Arc::default(), tasks };
+        tokio::spawn(listen(calls.store.link().clone(), calls.clone()));
+        calls
+    }
+
+    pub async fn call(
+        &self,
+        queue: &QueueName,
+        message: Outgoing,
+        limit: Duration,
+    ) -> QueueResult<(MessageId, Bytes)> {
+        let deadline = Instant::now() + limit;
+        let prepared = Prepared::new(&message, &self.channel);
+        let id = prepared.id.clone();
+        let (reply, replied) = oneshot::channel();
+        let waiting = Waiting { queue: queue.clone(), reply };
+        self.waiting.insert(id.as_str().to_owned(), waiting);
+        let mut guard =
+            Guard { calls: self.clone(), queue: queue.clone(), id: id.clone(), sent: false };
+        // Sent or not is only known when it has answered; a guard takes it back.
+        guard.sent = true;
+        let sending = self.sender.send_prepared(queue, vec![prepared], Durability::Memory);
+        if let Err(error) = sending.await {
+            guard.sent = error == QueueError::OutcomeUnknown;
+            return Err(error);
+        }
+        if let Ok(Ok(content)) = timeout_at(deadline, replied).await {
+            guard.sent = false;
+            return Ok((id, content));
+        }
+        guard.sent = false;
+        let message_id = id.as_str().to_owned();
+        match self.withdraw(queue, &id).await {
+            Ok(Withdrawn::Replied(content)) => Ok((id, content)),
+            Ok(Withdrawn::Yes) => Err(QueueError::CallTimeout { message_id, withdrawn: true }),
+            Ok(Withdrawn::TakenAlready) | Err(_) => {
+                Err(QueueError::CallTimeout { message_id, withdrawn: false })
+            }
+        }
+    }
+
+    pub async fn get_reply(
+        &self,
+        queue: &QueueName,
+        id: &MessageId,
+        wait: Duration,
+    ) -> QueueResult<Bytes> {
+        if let Some(content) = self.look(queue, id).await? {
+            return Ok(content);
+        }
+        let deadline = Instant::now() + wait;
+        let still_waiting =
+            || QueueError::CallTimeout { message_id: id.as_str().to_owned(), withdrawn: false };
+        if wait.is_zero() {
+            return Err(still_waiting());
+        }
+        let bells = self.store.link().bells();
+        let mut bell = bells.subscribe(&keys::reply_bell(queue, id.as_str()));
+        while timeout_at(deadline, bell.rung()).await.is_ok() {
+            if let Some(content) = self.look(queue, id).await? {
+                return Ok(content);
+            }
+        }
+        Err(still_waiting())
+    }
+
+    /// The reply, if it is there; nothing if it may still come.
+    async fn look(&self, queue: &QueueName, id: &MessageId) -> QueueResult<Option<Bytes>> {
+        if !id.expects_reply() {
+            return Err(QueueError::MessageNotFound(id.to_string()));
+        }
+        let keys = [keys::reply(queue, id.as_str()), keys::body(queue), keys::dead_body(queue)];
+        let mut call = scripts::GET_REPLY.call_sized(&keys, 1, 64);
+        call.arg(id.as_str());
+        match self.store.read(queue, &call).await? {
+            Value::Nil => Err(QueueError::MessageNotFound(id.to_string())),
+            Value::Array(reply) => first(reply).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    async fn withdraw(&self, queue: &QueueName, id: &MessageId) -> QueueResult<Withdrawn> {
+        let mut keys = keys::of_queue(queue);
+        keys.push(keys::reply(queue, id.as_str()));
+        let mut call = scripts::WITHDRAW.call_sized(&keys, 1, 64);
+        call.arg(id.as_str());
+        match self.store.write(queue, &call).await.map_err(harmless)? {
+            Value::Array(reply) => first(reply).map(Withdrawn::Replied),
+            verdict => match values::text(verdict).map_err(shape)?.as_str() {
+                "WITHDRAWN" => Ok(Withdrawn::Yes),
+                _ => Ok(Withdrawn::TakenAlready),
+            },
+        }
+    }
+
+    fn deliver(&self, id: &str, content: Bytes) {
+        if let Some((_, waiting)) = self.waiting.remove(id) {
+            // A caller that gave up just now has dropped its end.
+            let _ = waiting.reply.send(content);
+        }
+    }
+
+    /// Looks for the replies of all that wait.
+    fn look_for_all(&self) {
+        let waiting: Vec<_> = self
+            .waiting
+            .iter()
+            .filter_map(|entry| Some((MessageId::parse(entry.key())?, entry.queue.clone())))
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let calls = self.clone();
+        self.tasks.spawn(async move {
+            for (id, queue) in waiting {
+                if let Ok(Some(content)) = calls.look(&queue, &id).await {
+                    calls.deliver(id.as_str(), content);
+                }
+            }
+        });
+    }
+}
+
+enum Withdrawn {
+    Yes,
+    TakenAlready,
+    Replied(Bytes),
+}
+
+fn first(items: Vec<Value>) -> QueueResult<Bytes> {
+    let item = items.into_iter().next().ok_or(QueueError::Corrupt)?;
+    values::bytes(item).map_err(shape)
+}
+
+/// Stops waiting; takes the message back where its caller went away.
+struct Guard {
+    calls: Calls,
+    queue: QueueName,
+    id: MessageId,
+    sent: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.calls.waiting.remove(self.id.as_str());
+        if self.sent {
+            let (calls, queue, id) = (self.calls.clone(), self.queue.clone(), self.id.clone());
+            self.calls.tasks.spawn(async move {
+                let limit = Duration::from_secs(5);
+                if timeout(limit, calls.withdraw(&queue, &id)).await.is_err() {
+                    tracing::debug!("a message whose caller is gone was not withdrawn");
+                }
+            });
+        }
+    }
+}
+
+/// Hands replies to callers, for as long as the process runs.
+async fn listen(link: Link, calls: Calls) {
+    let mut mailbox = link.bells().subscribe_all(&calls.channel, MAILBOX);
+    loop {
+        match mailbox.recv().await {
+            Mail::Message(mut content) if content.len() >= MessageId::LEN => {
+                let id = content.split_to(MessageId::LEN);
+                if let Ok(id) = std::str::from_utf8(&id) {
+                    calls.deliver(id, content);
+                }
+            }
+            Mail::Message(_) => {}
+            Mail::Missed => calls.look_for_all(),
+        }
+    }
+}

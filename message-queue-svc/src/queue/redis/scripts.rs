@@ -1,0 +1,63 @@
+//! The Lua scripts, each in a file of its own behind what they share.
+
+use std::sync::LazyLock;
+
+use redis_link::Script;
+
+/// A script of a queue. `#!lua` alone: a full Redis refuses it before it
+/// writes; `allow-oom`: it frees more than it takes, so it runs anyway.
+macro_rules! script {
+    ($(#[$doc:meta])* $name:ident, $file:literal, $shebang:literal) => {
+        $(#[$doc])*
+        pub static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new($file, concat!(
+                $shebang, "\n",
+                include_str!("scripts/lib.lua"),
+                include_str!(concat!("scripts/", $file, ".lua")),
+            ))
+        });
+    };
+}
+
+script!(/// Stores messages.
+    SEND, "send", "#!lua");
+script!(/// Leases messages.
+    TAKE, "take", "#!lua flags=allow-oom");
+script!(/// Says that messages are done.
+    ACK, "ack", "#!lua flags=allow-oom");
+script!(/// Ends leases without an ack.
+    GIVE_BACK, "give_back", "#!lua flags=allow-oom");
+script!(/// Gives leases more time.
+    EXTEND, "extend", "#!lua flags=allow-oom");
+script!(/// Answers senders.
+    REPLY, "reply", "#!lua flags=allow-oom");
+script!(/// Puts back what was handed off to nobody.
+    UNHAND, "unhand", "#!lua flags=allow-oom");
+script!(/// Upkeep.
+    SWEEP, "sweep", "#!lua flags=allow-oom");
+script!(/// Takes a message back.
+    WITHDRAW, "withdraw", "#!lua flags=allow-oom");
+script!(/// Creates a queue.
+    CREATE, "create", "#!lua");
+script!(/// Changes a queue's settings.
+    UPDATE, "update", "#!lua flags=allow-oom");
+script!(/// Tells a queue's settings and figures.
+    INFO, "info", "#!lua flags=no-writes");
+script!(/// Says that a replica has no consumers.
+    PRESENCE, "presence", "#!lua flags=allow-oom");
+script!(/// Drops messages.
+    PURGE, "purge", "#!lua flags=allow-oom");
+script!(/// Shows messages.
+    PEEK, "peek", "#!lua flags=no-writes");
+script!(/// Lists dead letters.
+    LIST_DEAD, "list_dead", "#!lua flags=no-writes");
+script!(/// Makes dead letters messages again.
+    REVIVE, "revive", "#!lua flags=allow-oom");
+script!(/// Drops dead letters.
+    DELETE_DEAD, "delete_dead", "#!lua flags=allow-oom");
+script!(/// Removes a queue.
+    DELETE, "delete", "#!lua flags=allow-oom");
+
+/// Looks for a reply; by itself, because it needs three keys only.
+pub static GET_REPLY: LazyLock<Script> =
+    LazyLock::new(|| Script::new("get_reply", include_str!("scripts/get_reply.lua")));

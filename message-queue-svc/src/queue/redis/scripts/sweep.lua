@@ -1,0 +1,20 @@
+-- Upkeep of a queue that nobody may be looking at.
+-- KEYS: the queue's (keys.rs).
+-- ARGV: how many of each kind at most.
+-- Returns: nil if the queue does not exist; otherwise when to come again, in
+--   ms, 0 for no reason known now.
+if call('EXISTS', META) == 0 then return false end
+local more = sweep(tonumber(ARGV[1]))
+for _, id in ipairs(call('ZRANGE', DEAD, 0, 99)) do
+  local record = call('HGET', DEADREC, id)
+  local since = record and struct.unpack('>I6', record) or 0
+  if since > now - DEAD_KEEP then break end
+  drop_dead({ id })
+end
+local seen = call('HGETALL', CONSUMERS)
+for i = 1, #seen, 2 do
+  -- Replicas that died could not say that they left.
+  local ends = string.match(seen[i + 1], ' (%d+)$')
+  if tonumber(ends) <= now then call('HDEL', CONSUMERS, seen[i]) end
+end
+return finish(more and 1 or next_sweep())

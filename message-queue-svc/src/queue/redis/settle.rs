@@ -1,0 +1,248 @@
+//! Acks, returns, extensions and replies: one lane for each.
+
+use rand::Rng as _;
+use redis_link::values;
+use svc_runtime::lane::{LaneOptions, LaneWork, Lanes};
+
+use super::record::millis;
+use super::send::lane_failed;
+use super::store::{Store, shape};
+use super::{keys, scripts};
+use crate::error::QueueError;
+use crate::model::{QueueName, Receipt};
+use crate::queue::{QueueResult, Return};
+
+use bytes::Bytes;
+use std::time::Duration;
+
+/// What became of each receipt of an item.
+type Outcomes = QueueResult<Vec<QueueResult<()>>>;
+
+/// Settles leases.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    acks: Lanes<AckWork>,
+    returns: Lanes<ReturnWork>,
+    extends: Lanes<ExtendWork>,
+    replies: Lanes<ReplyWork>,
+}
+
+impl Settler {
+    pub fn new(store: &Store) -> Self {
+        let options = LaneOptions::default();
+        Self {
+            acks: Lanes::new(AckWork(store.clone()), options),
+            returns: Lanes::new(ReturnWork(store.clone()), options),
+            extends: Lanes::new(ExtendWork(store.clone()), options),
+            replies: Lanes::new(ReplyWork(store.clone()), options),
+        }
+    }
+
+    /// Settling waits for room: refusing it would only make more to settle.
+    pub async fn ack(&self, queue: &QueueName, receipts: Vec<Receipt>) -> Outcomes {
+        let pending = self.acks.submit(queue, receipts).await;
+        pending.answer().await.unwrap_or_else(|error| Err(lane_failed(error)))
+    }
+
+    pub async fn give_back(&self, queue: &QueueName, item: ReturnItem) -> Outcomes {
+        let pending = self.returns.submit(queue, item).await;
+        pending.answer().await.unwrap_or_else(|error| Err(lane_failed(error)))
+    }
+
+    pub async fn extend(
+        &self,
+        queue: &QueueName,
+        receipts: Vec<Receipt>,
+        by: Option<Duration>,
+    ) -> Outcomes {
+        let pending = self.extends.submit(queue, (receipts, by)).await;
+        pending.answer().await.unwrap_or_else(|error| Err(lane_failed(error)))
+    }
+
+    pub async fn reply(
+        &self,
+        queue: &QueueName,
+        receipt: Receipt,
+        content: Bytes,
+    ) -> QueueResult<()> {
+        let pending = self.replies.submit(queue, (receipt, content)).await;
+        pending.answer().await.unwrap_or_else(|error| Err(lane_failed(error)))
+    }
+}
+
+/// Runs one call for many items of one or more receipts, and deals out the digits of its answer.
+async fn settle(
+    store: &Store,
+    queue: &QueueName,
+    call: &redis_link::Call<'_>,
+    counts: Vec<usize>,
+) -> Vec<Outcomes> {
+    let answer = store.write(queue, call).await.and_then(|answer| {
+        let digits = values::bytes(answer).map_err(shape)?;
+        if digits.len() == counts.iter().sum::<usize>() {
+            Ok(digits)
+        } else {
+            Err(QueueError::Corrupt)
+        }
+    });
+    match answer {
+        Ok(mut digits) => counts
+            .into_iter()
+            .map(|count| {
+                let own = digits.split_to(count);
+                let verdict = |digit: &u8| {
+                    if *digit == b'1' { Ok(()) } else { Err(QueueError::LeaseLost) }
+                };
+                Ok(own.iter().map(verdict).collect())
+            })
+            .collect(),
+        Err(error) => counts.into_iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+#[derive(Debug)]
+pub struct AckWork(Store);
+
+impl LaneWork for AckWork {
+    type Key = QueueName;
+    type Item = Vec<Receipt>;
+    type Answer = Outcomes;
+
+    async fn run(&self, queue: &QueueName, items: Vec<Self::Item>) -> Vec<Outcomes> {
+        let counts: Vec<_> = items.iter().map(Self::count).collect();
+        let count = counts.iter().sum();
+        let mut call = Store::call(&scripts::ACK, queue, count, count * 40);
+        for receipt in items.iter().flatten() {
+            call.arg(receipt.entry());
+        }
+        settle(&self.0, queue, &call, counts).await
+    }
+
+    fn count(item: &Self::Item) -> usize {
+        item.len()
+    }
+
+    fn bytes(item: &Self::Item) -> usize {
+        item.len() * 40
+    }
+}
+
+/// Leases to end without an ack.
+#[derive(Debug)]
+pub struct ReturnItem {
+    pub receipts: Vec<Receipt>,
+    pub how: Return,
+    pub reason: String,
+}
+
+#[derive(Debug)]
+pub struct ReturnWork(Store);
+
+impl LaneWork for ReturnWork {
+    type Key = QueueName;
+    type Item = ReturnItem;
+    type Answer = Outcomes;
+
+    async fn run(&self, queue: &QueueName, items: Vec<ReturnItem>) -> Vec<Outcomes> {
+        let counts: Vec<_> = items.iter().map(Self::count).collect();
+        let count: usize = counts.iter().sum();
+        let bytes = items.iter().map(Self::bytes).sum();
+        let mut call = Store::call(&scripts::GIVE_BACK, queue, 1 + 4 * count, bytes);
+        call.arg(rand::rng().random_range(0..1_000_000_000));
+        for item in &items {
+            let (what, delay) = match item.how {
+                Return::Failed(delay) => ("F", delay.map(|delay| millis(delay).to_string())),
+                Return::Rejected => ("D", None),
+                Return::Unused => ("U", None),
+            };
+            for receipt in &item.receipts {
+                call.arg(receipt.entry()).arg(what).arg(delay.as_deref().unwrap_or_default());
+                call.arg(&item.reason);
+            }
+        }
+        settle(&self.0, queue, &call, counts).await
+    }
+
+    fn count(item: &ReturnItem) -> usize {
+        item.receipts.len()
+    }
+
+    fn bytes(item: &ReturnItem) -> usize {
+        item.receipts.len() * (48 + item.reason.len())
+    }
+}
+
+#[derive(Debug)]
+pub struct ExtendWork(Store);
+
+impl LaneWork for ExtendWork {
+    type Key = QueueName;
+    type Item = (Vec<Receipt>, Option<Duration>);
+    type Answer = Outcomes;
+
+    async fn run(&self, queue: &QueueName, items: Vec<Self::Item>) -> Vec<Outcomes> {
+        let counts: Vec<_> = items.iter().map(Self::count).collect();
+        let count: usize = counts.iter().sum();
+        let mut call = Store::call(&scripts::EXTEND, queue, 2 * count, count * 48);
+        for (receipts, by) in &items {
+            let by = by.map(|by| millis(by).to_string()).unwrap_or_default();
+            for receipt in receipts {
+                call.arg(receipt.entry()).arg(&by);
+            }
+        }
+        settle(&self.0, queue, &call, counts).await
+    }
+
+    fn count(item: &Self::Item) -> usize {
+        item.0.len()
+    }
+
+    fn bytes(item: &Self::Item) -> usize {
+        item.0.len() * 48
+    }
+}
+
+#[derive(Debug)]
+pub struct ReplyWork(Store);
+
+impl LaneWork for ReplyWork {
+    type Key = QueueName;
+    type Item = (Receipt, Bytes);
+    type Answer = QueueResult<()>;
+
+    async fn run(&self, queue: &QueueName, items: Vec<Self::Item>) -> Vec<QueueResult<()>> {
+        let mut keys = keys::of_queue(queue);
+        for (receipt, _) in &items {
+            keys.push(keys::reply(queue, receipt.message_id()));
+            keys.push(keys::reply_bell(queue, receipt.message_id()));
+        }
+        let bytes = items.iter().map(Self::bytes).sum();
+        let mut call = scripts::REPLY.call_sized(&keys, 2 * items.len(), bytes);
+        for (receipt, content) in &items {
+            call.arg(receipt.entry()).arg(&content[..]);
+        }
+        let answer = self.0.write(queue, &call).await.and_then(|answer| {
+            let letters = values::bytes(answer).map_err(shape)?;
+            if letters.len() == items.len() { Ok(letters) } else { Err(QueueError::Corrupt) }
+        });
+        let verdict = |letter: &u8| match letter {
+            b'D' => Ok(()),
+            b'N' => Err(QueueError::NoReplyExpected),
+            b'R' => Err(QueueError::AlreadyReplied),
+            _ => Err(QueueError::LeaseLost),
+        };
+        match answer {
+            Ok(letters) => letters.iter().map(verdict).collect(),
+            Err(error) => items.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn count(_: &Self::Item) -> usize {
+        // Each brings two keys more.
+        4
+    }
+
+    fn bytes(item: &Self::Item) -> usize {
+        item.1.len() + 128
+    }
+}
