@@ -3,27 +3,24 @@
 //! A lane takes whatever is waiting, up to a number of items and a weight in bytes, runs it as one
 //! batch and answers each caller. While batches are under way the next one gathers, so nothing
 //! ever waits on a timer: an idle lane runs a lone item at once, a busy one runs large batches.
-//! The input of a lane is bounded, and a lane that has been idle for a while ends.
+//! The input of a lane is bounded, and a lane without work is none.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 /// What a lane does with a batch.
 pub trait LaneWork: Send + Sync + 'static {
     /// Items of one key share batches.
     type Key: Clone + Debug + Eq + Hash + Send + Sync + 'static;
     /// A caller's piece of work.
-    type Item: Send + 'static;
+    type Item: Send + Sync + 'static;
     /// What the caller gets.
     type Answer: Send + 'static;
 
@@ -50,21 +47,13 @@ pub struct LaneOptions {
     pub max_bytes: usize,
     /// Submissions that may wait in a lane.
     pub capacity: usize,
-    /// Batches under way at once; they are started in order.
+    /// Batches under way at once; only with one of them are batches run in order.
     pub depth: usize,
-    /// How long a lane outlives its last item.
-    pub idle: Duration,
 }
 
 impl Default for LaneOptions {
     fn default() -> Self {
-        Self {
-            max_items: 1_000,
-            max_bytes: 1 << 20,
-            capacity: 4_096,
-            depth: 2,
-            idle: Duration::from_secs(5),
-        }
+        Self { max_items: 1_000, max_bytes: 1 << 20, capacity: 4_096, depth: 2 }
     }
 }
 
@@ -84,24 +73,41 @@ struct Queued<W: LaneWork> {
     answer: oneshot::Sender<W::Answer>,
 }
 
-type Inputs<W> = DashMap<<W as LaneWork>::Key, mpsc::Sender<Queued<W>>>;
+/// A lane is there as long as it has work.
+struct Lane<W: LaneWork> {
+    queue: VecDeque<Queued<W>>,
+    under_way: usize,
+    /// Rung when a batch was taken out of the queue.
+    room: Arc<Notify>,
+}
+
+impl<W: LaneWork> Default for Lane<W> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), under_way: 0, room: Arc::default() }
+    }
+}
 
 /// The lanes of one kind of work, made when they are needed.
 pub struct Lanes<W: LaneWork> {
-    work: Arc<W>,
-    inputs: Arc<Inputs<W>>,
+    shared: Arc<Shared<W>>,
+}
+
+struct Shared<W: LaneWork> {
+    work: W,
+    /// Looked at and changed under the lock of the entry only, never across an await.
+    lanes: DashMap<W::Key, Lane<W>>,
     options: LaneOptions,
 }
 
 impl<W: LaneWork> Debug for Lanes<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lanes").field("lanes", &self.inputs.len()).finish_non_exhaustive()
+        f.debug_struct("Lanes").field("lanes", &self.len()).finish_non_exhaustive()
     }
 }
 
 impl<W: LaneWork> Clone for Lanes<W> {
     fn clone(&self) -> Self {
-        Self { work: self.work.clone(), inputs: self.inputs.clone(), options: self.options }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -111,6 +117,9 @@ pub struct Pending<A>(oneshot::Receiver<A>);
 
 impl<A> Pending<A> {
     /// Waits for the answer.
+    ///
+    /// # Errors
+    /// [`LaneError::Lost`].
     pub async fn answer(self) -> Result<A, LaneError> {
         self.0.await.map_err(|_| LaneError::Lost)
     }
@@ -119,159 +128,138 @@ impl<A> Pending<A> {
 impl<W: LaneWork> Lanes<W> {
     /// Lanes that run `work`.
     pub fn new(work: W, options: LaneOptions) -> Self {
-        Self { work: Arc::new(work), inputs: Arc::default(), options }
+        Self { shared: Arc::new(Shared { work, lanes: DashMap::new(), options }) }
     }
 
-    /// Submits and waits for the answer; [`LaneError::Full`] at once when too much is waiting.
+    /// Submits and waits for the answer. An idle lane runs the item at once, on the caller's task:
+    /// without a detour, a lone call is as fast as it would be without lanes.
+    ///
+    /// # Errors
+    /// [`LaneError::Full`] at once when too much is waiting, [`LaneError::Lost`].
     pub async fn run(&self, key: &W::Key, item: W::Item) -> Result<W::Answer, LaneError> {
-        let (answer, pending) = oneshot::channel();
-        let mut queued = Queued { item, answer };
-        loop {
-            match self.input(key).try_send(queued) {
-                Ok(()) => return Pending(pending).answer().await,
-                Err(mpsc::error::TrySendError::Full(_)) => return Err(LaneError::Full),
-                Err(mpsc::error::TrySendError::Closed(back)) => queued = back,
+        let waiting = {
+            let mut lane = self.shared.lanes.entry(key.clone()).or_default();
+            if lane.under_way == 0 {
+                lane.under_way = 1;
+                Err(item)
+            } else if lane.queue.len() < self.shared.options.capacity {
+                Ok(self.shared.push(key, &mut lane, item))
+            } else {
+                return Err(LaneError::Full);
+            }
+        };
+        match waiting {
+            Ok(pending) => pending.answer().await,
+            Err(item) => {
+                let place = Place { shared: self.shared.clone(), key: key.clone() };
+                let answers = place.shared.work.run(key, vec![item]).await;
+                answers.into_iter().next().ok_or(LaneError::Lost)
             }
         }
     }
 
     /// Waits for room, submits, and returns while the answer is on its way: for streams, which
-    /// stop reading their client meanwhile.
+    /// stop reading their client meanwhile. What one task submits is run in that order.
     pub async fn submit(&self, key: &W::Key, item: W::Item) -> Pending<W::Answer> {
-        let (answer, pending) = oneshot::channel();
-        let mut queued = Queued { item, answer };
         loop {
-            let input = self.input(key);
-            match input.send(queued).await {
-                Ok(()) => return Pending(pending),
-                Err(mpsc::error::SendError(back)) => queued = back,
-            }
+            let room = {
+                let mut lane = self.shared.lanes.entry(key.clone()).or_default();
+                if lane.queue.len() < self.shared.options.capacity {
+                    return self.shared.push(key, &mut lane, item);
+                }
+                lane.room.clone().notified_owned()
+            };
+            room.await;
         }
     }
 
     /// How many lanes there are.
     pub fn len(&self) -> usize {
-        self.inputs.len()
+        self.shared.lanes.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.inputs.is_empty()
-    }
-
-    fn input(&self, key: &W::Key) -> mpsc::Sender<Queued<W>> {
-        if let Some(input) = self.inputs.get(key)
-            && !input.is_closed()
-        {
-            return input.clone();
-        }
-        match self.inputs.entry(key.clone()) {
-            Entry::Occupied(lane) if !lane.get().is_closed() => lane.get().clone(),
-            entry => {
-                let (input, queue) = mpsc::channel(self.options.capacity);
-                let lane = Lane {
-                    key: key.clone(),
-                    work: self.work.clone(),
-                    queue,
-                    carried: VecDeque::new(),
-                    options: self.options,
-                };
-                entry.insert(input.clone());
-                tokio::spawn(lane.serve(self.inputs.clone()));
-                input
-            }
-        }
+        self.shared.lanes.is_empty()
     }
 }
 
-struct Lane<W: LaneWork> {
-    key: W::Key,
-    work: Arc<W>,
-    queue: mpsc::Receiver<Queued<W>>,
-    /// Taken from the queue and not yet in a batch.
-    carried: VecDeque<Queued<W>>,
-    options: LaneOptions,
-}
-
-impl<W: LaneWork> Lane<W> {
-    async fn serve(mut self, inputs: Arc<Inputs<W>>) {
-        let work = self.work.clone();
-        let key = self.key.clone();
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            if under_way.len() >= self.options.depth {
-                under_way.next().await;
-                continue;
-            }
-            let more = if self.carried.is_empty() {
-                tokio::select! {
-                    biased;
-                    Some(()) = under_way.next() => continue,
-                    more = self.gather() => more,
-                }
-            } else {
-                true
-            };
-            if !more {
-                if under_way.next().await.is_some() {
-                    continue;
-                }
-                // Close before leaving the map: what was sent meanwhile is still in the queue.
-                self.queue.close();
-                while let Ok(queued) = self.queue.try_recv() {
-                    self.carried.push_back(queued);
-                }
-                if self.carried.is_empty() {
-                    break;
-                }
-            }
-            let batch = self.batch();
-            if !batch.is_empty() {
-                let mut batch = Box::pin(run_batch(&*work, &key, batch));
-                // Polled once here so that batches start in the order in which they were made.
-                if futures::poll!(&mut batch).is_pending() {
-                    under_way.push(batch);
-                }
-            }
+impl<W: LaneWork> Shared<W> {
+    /// Queues an item, and has it run unless enough is under way.
+    fn push(
+        self: &Arc<Self>,
+        key: &W::Key,
+        lane: &mut Lane<W>,
+        item: W::Item,
+    ) -> Pending<W::Answer> {
+        let (answer, pending) = oneshot::channel();
+        lane.queue.push_back(Queued { item, answer });
+        if lane.under_way < self.options.depth {
+            lane.under_way += 1;
+            let place = Place { shared: self.clone(), key: key.clone() };
+            tokio::spawn(place.serve());
         }
-        inputs.remove_if(&self.key, |_, input| input.is_closed());
+        Pending(pending)
     }
 
-    /// Waits for work; false when none came for a while.
-    async fn gather(&mut self) -> bool {
-        let Ok(first) = tokio::time::timeout(self.options.idle, self.queue.recv()).await else {
-            return false;
-        };
-        self.carried.extend(first);
-        !self.carried.is_empty()
-    }
-
-    /// The next batch: what was carried over, then whatever is waiting, as far as it fits.
-    fn batch(&mut self) -> Vec<Queued<W>> {
-        let (mut count, mut bytes) = (0, 0);
-        let mut batch = Vec::new();
-        loop {
-            let Some(next) = self.carried.pop_front().or_else(|| self.queue.try_recv().ok()) else {
-                return batch;
-            };
+    /// The next batch: whatever is waiting, as far as it fits.
+    fn batch(&self, lane: &mut Lane<W>) -> Vec<Queued<W>> {
+        let (mut count, mut bytes, mut length) = (0, 0, 0);
+        for next in &lane.queue {
             count += W::count(&next.item);
             bytes += W::bytes(&next.item);
             let fits = count <= self.options.max_items && bytes <= self.options.max_bytes;
-            if !fits && !batch.is_empty() {
-                self.carried.push_front(next);
-                return batch;
+            if !fits && length > 0 {
+                break;
             }
-            batch.push(next);
+            length += 1;
+        }
+        let batch = lane.queue.drain(..length).collect();
+        lane.room.notify_waiters();
+        batch
+    }
+}
+
+/// One of the batches that may be under way in a lane. However it ends, what waits is run.
+struct Place<W: LaneWork> {
+    shared: Arc<Shared<W>>,
+    key: W::Key,
+}
+
+impl<W: LaneWork> Place<W> {
+    /// Runs batches until nothing waits.
+    async fn serve(self) {
+        loop {
+            let batch = match self.shared.lanes.get_mut(&self.key) {
+                Some(mut lane) => self.shared.batch(&mut lane),
+                None => return,
+            };
+            if batch.is_empty() {
+                return;
+            }
+            let (items, callers): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|queued| (queued.item, queued.answer)).unzip();
+            let answers = self.shared.work.run(&self.key, items).await;
+            for (caller, answer) in callers.into_iter().zip(answers) {
+                // A caller that went away does not need its answer.
+                let _ = caller.send(answer);
+            }
         }
     }
 }
 
-async fn run_batch<W: LaneWork>(work: &W, key: &W::Key, batch: Vec<Queued<W>>) {
-    let (items, callers): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|queued| (queued.item, queued.answer)).unzip();
-    for (caller, answer) in callers.into_iter().zip(work.run(key, items).await) {
-        // A caller that went away does not need its answer.
-        let _ = caller.send(answer);
+impl<W: LaneWork> Drop for Place<W> {
+    fn drop(&mut self) {
+        let Entry::Occupied(mut lane) = self.shared.lanes.entry(self.key.clone()) else { return };
+        if !lane.get().queue.is_empty() {
+            // What came while this ended, or waited for a caller that went away.
+            let place = Self { shared: self.shared.clone(), key: self.key.clone() };
+            tokio::spawn(place.serve());
+        } else if lane.get().under_way > 1 {
+            lane.get_mut().under_way -= 1;
+        } else {
+            lane.remove();
+        }
     }
 }
 
@@ -346,16 +334,29 @@ mod tests {
         assert_eq!(second.answer().await, Ok(2));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_lane_ends_and_comes_back() {
+    #[tokio::test]
+    async fn a_lane_without_work_is_none() {
         let (echo, lanes) = lanes(LaneOptions::default());
         echo.gate.add_permits(2);
-        assert_eq!(lanes.run(&"a", 1).await, Ok(1));
-        assert_eq!(lanes.len(), 1);
-        while !lanes.is_empty() {
-            tokio::time::advance(Duration::from_secs(1)).await;
+        for item in [1, 2] {
+            assert_eq!(lanes.run(&"a", item).await, Ok(item));
+            assert!(lanes.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_holds_nobody_up() {
+        let (echo, lanes) = lanes(LaneOptions { depth: 1, ..Default::default() });
+        let gone = {
+            let lanes = lanes.clone();
+            tokio::spawn(async move { lanes.run(&"a", 1).await })
+        };
+        while echo.batches.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(lanes.run(&"a", 2).await, Ok(2));
+        let second = lanes.submit(&"a", 2).await;
+        gone.abort();
+        echo.gate.add_permits(1);
+        assert_eq!(second.answer().await, Ok(2));
     }
 }

@@ -1,0 +1,46 @@
+# What the scripts share: messages, and system packages that are installed only after saying so.
+# Sourced, not run.
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# install_package PACKAGE... -- WHY: through apt, said before it is done.
+install_package() {
+  local packages=() as_root=()
+  while [ "$1" != -- ]; do packages+=("$1"); shift; done
+  shift
+  if ! have apt-get; then
+    fail "$* and apt-get is not here to install ${packages[*]}: install it, then try again"
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    have sudo || fail "$*: install ${packages[*]} as root, then try again"
+    as_root=(sudo)
+  fi
+  say "$*: installing ${packages[*]} with apt-get"
+  "${as_root[@]}" apt-get update -q >/dev/null || say "apt-get update failed; trying with the lists that are here"
+  # Another apt may be at work on a machine that was just started.
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "${packages[@]}" >/dev/null ||
+    fail "could not install ${packages[*]}"
+}
+
+# A Redis or Valkey server; sets REDIS_SERVER_BIN to its path unless it is set already.
+need_redis() {
+  if [ -n "${REDIS_SERVER_BIN:-}" ]; then
+    have "$REDIS_SERVER_BIN" || fail "REDIS_SERVER_BIN=$REDIS_SERVER_BIN is no program"
+  else
+    if ! have redis-server && ! have valkey-server; then
+      install_package redis-server -- "no redis-server or valkey-server is here"
+    fi
+    REDIS_SERVER_BIN=$(command -v redis-server || command -v valkey-server)
+  fi
+  export REDIS_SERVER_BIN
+}
+
+# Cargo, and the C linker that rustc calls.
+need_rust() {
+  if ! have cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
+  have cargo || fail "cargo is not here: install Rust 1.88 or newer (rustup.rs), then try again"
+  have cc || install_package gcc libc6-dev -- "no C linker (cc) is here, and rustc needs one"
+}

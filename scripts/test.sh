@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Everything that must hold, from formatting and lints to the end-to-end scenario. The servers
+# that tests start listen on free ports, so it may run beside `make up`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+started=$SECONDS
+need_rust
+need_redis
+have curl || install_package curl -- "no curl is here, and commands in the docs use it"
+scripts/tools.sh
+scripts/lint.sh
+# With --all-targets, so that programs and tests share one set of compiled dependencies.
+say "== build"
+cargo build ${LOCKED:-} --workspace --all-targets
+say "== tests"
+cargo test ${LOCKED:-} --workspace --no-fail-fast
+say "everything holds, after $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"

@@ -1,0 +1,16 @@
+//! What `make bench` measures with: load, its limits, and the report.
+//!
+//! - [`load`] keeps so many calls in flight and times each; [`flow`] counts what a stream moves
+//! - [`echo`] the limit of gRPC, in a process of its own; [`raw`] the limit of Redis
+//! - [`rows`] what is measured, and what each is held against; [`report`] the outcome
+
+pub mod echo;
+pub mod flow;
+pub mod load;
+pub mod raw;
+pub mod report;
+pub mod rows;
+pub mod world;
+
+/// Bytes of each event's data and each message's body.
+pub const PAYLOAD: usize = 256;

@@ -1,0 +1,140 @@
+//! The outcome: a table to read, and `target/bench/report.json` to compare runs with.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::load::Measured;
+
+/// One measured row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// Calls in flight, or streams.
+    pub in_flight: usize,
+    /// The outcome.
+    pub measured: Measured,
+    /// What it is held against.
+    pub expected: Option<Expected>,
+}
+
+/// A row's limit and how near to it the row should be.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Name and in flight of the row that is the limit.
+    pub limit: (String, usize),
+    /// What is compared.
+    pub bound: Bound,
+}
+
+/// How a row compares with its limit.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// At least so many times the limit's rate.
+    Rate(f64),
+    /// At most so many times the limit's median latency.
+    Median(f64),
+}
+
+/// A comparison with the limit.
+struct Verdict {
+    ratio: f64,
+    wanted: String,
+    reached: bool,
+}
+
+/// All rows of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// Adds a row.
+    pub fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    fn find(&self, name: &str, in_flight: usize) -> Option<&Row> {
+        let mut rows = self.rows.iter();
+        rows.find(|row| row.name == name && row.in_flight == in_flight)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a ratio of latencies below hours")]
+    fn verdict(&self, row: &Row) -> Option<Verdict> {
+        let expected = row.expected.as_ref()?;
+        let limit = &self.find(&expected.limit.0, expected.limit.1)?.measured;
+        let (ratio, wanted, near) = match expected.bound {
+            Bound::Rate(least) => {
+                let ratio = row.measured.per_second / limit.per_second;
+                (ratio, format!(">= {least}"), ratio >= least)
+            }
+            Bound::Median(most) => {
+                let ratio = row.measured.p50_us as f64 / limit.p50_us as f64;
+                (ratio, format!("p50 <= {most}"), ratio <= most)
+            }
+        };
+        Some(Verdict { ratio, wanted, reached: near && row.measured.errors == 0 })
+    }
+
+    /// The header of the table.
+    #[must_use]
+    pub fn header() -> String {
+        format!(
+            "{:<44} {:>9} {:>11} {:>9} {:>9} {:>7}  {}",
+            "row", "in flight", "per second", "p50 us", "p99 us", "errors", "beside its limit"
+        )
+    }
+
+    /// One line of the table.
+    #[must_use]
+    pub fn line(&self, row: &Row) -> String {
+        let Measured { per_second, p50_us, p99_us, errors } = row.measured;
+        let mut line = format!(
+            "{:<44} {:>9} {per_second:>11.0} {p50_us:>9} {p99_us:>9} {errors:>7}",
+            row.name, row.in_flight
+        );
+        if let (Some(verdict), Some(expected)) = (self.verdict(row), &row.expected) {
+            let judgement = if verdict.reached { "reached" } else { "NOT reached" };
+            // Writing to a string can't fail.
+            let _ = write!(
+                line,
+                "  {:.2} x {} at {} ({}: {judgement})",
+                verdict.ratio, expected.limit.0, expected.limit.1, verdict.wanted
+            );
+        }
+        line
+    }
+
+    /// Writes all rows as JSON; answers where.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        let rows: Vec<Value> = self.rows.iter().map(|row| self.json(row)).collect();
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join("report.json");
+        std::fs::write(&path, serde_json::to_string_pretty(&rows)? + "\n")?;
+        Ok(path)
+    }
+
+    fn json(&self, row: &Row) -> Value {
+        let mut value = json!({
+            "name": row.name,
+            "in_flight": row.in_flight,
+            "per_second": row.measured.per_second.round(),
+            "p50_us": row.measured.p50_us,
+            "p99_us": row.measured.p99_us,
+            "errors": row.measured.errors,
+        });
+        if let (Some(verdict), Some(expected)) = (self.verdict(row), &row.expected) {
+            value["limit"] = json!({ "name": expected.limit.0, "in_flight": expected.limit.1 });
+            value["ratio"] = json!((verdict.ratio * 1000.0).round() / 1000.0);
+            value["expected"] = json!(verdict.wanted);
+            value["reached"] = json!(verdict.reached);
+        }
+        value
+    }
+}

@@ -1,0 +1,131 @@
+//! What is measured, in the order it is: limits first, then what is held against them.
+
+mod call;
+mod event_stream;
+mod group;
+mod latency;
+mod queue_stream;
+mod subscribe;
+mod unary;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::load::Measured;
+use super::report::{Bound, Expected};
+use super::world::World;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How long a row is measured, after its warm-up.
+    pub time: Duration,
+    /// Events in the topic that is read and consumed from end to end.
+    pub events: u64,
+}
+
+type Run = Box<dyn Fn(Arc<World>, Effort) -> BoxFuture<'static, anyhow::Result<Measured>>>;
+
+/// A row that can be measured.
+#[allow(missing_debug_implementations, reason = "holds a closure")]
+pub struct Spec {
+    /// What is measured.
+    pub name: &'static str,
+    /// Calls in flight, or streams.
+    pub in_flight: usize,
+    /// What it is held against.
+    pub expected: Option<Expected>,
+    run: Run,
+}
+
+impl Spec {
+    fn new<F, Fut>(name: &'static str, in_flight: usize, run: F) -> Self
+    where
+        F: Fn(Arc<World>, Effort) -> Fut + 'static,
+        Fut: Future<Output = anyhow::Result<Measured>> + Send + 'static,
+    {
+        Self {
+            name,
+            in_flight,
+            expected: None,
+            run: Box::new(move |world, effort| Box::pin(run(world, effort))),
+        }
+    }
+
+    /// At least `ratio` times the rate of the row `limit`.
+    fn rate(self, ratio: f64, limit: &str, in_flight: usize) -> Self {
+        self.against(Bound::Rate(ratio), limit, in_flight)
+    }
+
+    /// At most `ratio` times the median latency of the row `limit`.
+    fn median(self, ratio: f64, limit: &str, in_flight: usize) -> Self {
+        self.against(Bound::Median(ratio), limit, in_flight)
+    }
+
+    fn against(mut self, bound: Bound, limit: &str, in_flight: usize) -> Self {
+        self.expected = Some(Expected { limit: (limit.to_owned(), in_flight), bound });
+        self
+    }
+
+    /// Measures it.
+    ///
+    /// # Errors
+    /// When it can't be measured.
+    pub async fn measure(&self, world: &Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
+        (self.run)(world.clone(), effort).await
+    }
+}
+
+/// Name of the row that is the limit of unary calls.
+const ECHO: &str = "limit: tonic unary echo";
+/// Name of the row that is the limit of streams.
+const ECHO_BIDI: &str = "limit: tonic bidi echo, messages";
+/// Name of the row that is the limit of writing to Redis.
+const RAW_XADD: &str = "limit: raw XADD, one connection";
+/// Name of the row that is the limit of reading from Redis.
+const RAW_XRANGE: &str = "limit: raw XRANGE COUNT 1000, entries";
+
+/// All rows.
+#[must_use]
+pub fn all() -> Vec<Spec> {
+    let mut rows = Vec::new();
+    for in_flight in [1, 64, 512] {
+        rows.push(Spec::new(ECHO, in_flight, move |world, effort| {
+            unary::echo(world, in_flight, effort)
+        }));
+        rows.push(Spec::new(RAW_XADD, in_flight, move |world, effort| {
+            unary::raw_xadd(world, in_flight, effort)
+        }));
+        // 0.7 is asked for where it matters, 0.6 everywhere.
+        let ratio = if in_flight == 64 { 0.7 } else { 0.6 };
+        let append = Spec::new("Append", in_flight, move |world, effort| {
+            unary::append(world, in_flight, effort)
+        });
+        rows.push(append.rate(ratio, ECHO, in_flight));
+        let send = Spec::new("Send", in_flight, move |world, effort| {
+            unary::send(world, in_flight, effort)
+        });
+        rows.push(send.rate(ratio, ECHO, in_flight));
+    }
+    rows.push(Spec::new(ECHO_BIDI, 4, event_stream::echo));
+    rows.extend([
+        Spec::new("AppendStream, no ids", 4, event_stream::plain).rate(0.7, RAW_XADD, 512),
+        Spec::new("AppendStream, ids and subjects", 4, event_stream::full)
+            .rate(0.35, RAW_XADD, 512),
+        Spec::new(RAW_XRANGE, 1, event_stream::raw_xrange),
+        Spec::new("Read, events", 1, event_stream::read).rate(0.6, RAW_XRANGE, 1),
+        Spec::new("Subscribe, 100 subscribers, deliveries", 100, subscribe::fan_out)
+            .rate(0.35, ECHO_BIDI, 4),
+        Spec::new("append to delivery, quiet", 1, latency::append_to_delivery).median(3.0, ECHO, 1),
+        Spec::new("group Consume and ack, events", 4, group::consume_and_ack)
+            .rate(0.4, RAW_XADD, 512),
+        Spec::new("SendStream, Consume, ack: full cycles", 4, queue_stream::cycles),
+        Spec::new("Call, a streaming worker", 1, call::one).median(4.0, ECHO, 1),
+        Spec::new("Call, a streaming worker", 64, call::many).rate(0.3, ECHO, 64),
+        Spec::new("send to delivery, queue empty", 1, latency::send_to_delivery)
+            .median(3.0, ECHO, 1),
+    ]);
+    rows
+}

@@ -1,0 +1,93 @@
+//! Full cycles through one queue: sent by stream, consumed, acked.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use proto::messagequeue::v1::consume_request::Message as Said;
+use proto::messagequeue::v1::consume_response::Message as Heard;
+use proto::messagequeue::v1::send_stream_response::Result as Answer;
+use proto::messagequeue::v1::{ConsumeAck, ConsumeOpen, ConsumeRequest};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Effort;
+use super::event_stream::feed;
+use super::unary::one_message;
+use crate::bench::flow::{Count, of_tasks};
+use crate::bench::load::Measured;
+use crate::bench::world::World;
+
+const QUEUE: &str = "cycles";
+const STREAMS: usize = 4;
+/// Messages of one sender that are not acked by a consumer yet: the queue stays short.
+const WINDOW: usize = 1_000;
+/// Receipts that are acked together.
+const ACKS: usize = 50;
+
+pub async fn cycles(world: Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
+    let cycles = Count::default();
+    let window = Arc::new(Semaphore::new(STREAMS * WINDOW));
+    let senders = (0..STREAMS).map(|n| sender(&world, n, window.clone()));
+    let consumers = (0..STREAMS).map(|n| consumer(&world, n, cycles.clone(), window.clone()));
+    of_tasks(senders.chain(consumers).collect(), &cycles, effort.time).await
+}
+
+fn sender(world: &World, n: usize, window: Arc<Semaphore>) -> JoinHandle<anyhow::Result<()>> {
+    let mut client = world.queue(n);
+    tokio::spawn(async move {
+        let (sender, requests) = mpsc::channel(WINDOW);
+        let sending = feed(sender, window, || one_message(QUEUE));
+        let requests = ReceiverStream::new(requests);
+        let mut answers = client.send_stream(requests).await?.into_inner();
+        while let Some(answer) = answers.message().await? {
+            if let Answer::Error(status) = answer.result.context("an empty answer")? {
+                bail!("refused: {}", status.message);
+            }
+        }
+        drop(sending);
+        Ok(())
+    })
+}
+
+fn consumer(
+    world: &World,
+    n: usize,
+    cycles: Count,
+    window: Arc<Semaphore>,
+) -> JoinHandle<anyhow::Result<()>> {
+    let mut client = world.queue(n);
+    tokio::spawn(async move {
+        let (says, said) = mpsc::channel(64);
+        let open = ConsumeOpen {
+            queue: QUEUE.to_owned(),
+            max_in_flight: Some(1_000),
+            ..ConsumeOpen::default()
+        };
+        says.send(request(Said::Open(open))).await?;
+        let mut stream = client.consume(ReceiverStream::new(said)).await?.into_inner();
+        let mut receipts = Vec::with_capacity(ACKS);
+        while let Some(answer) = stream.message().await? {
+            match answer.message {
+                Some(Heard::Delivery(delivery)) => receipts.push(delivery.receipt),
+                Some(Heard::Outcome(outcome)) => {
+                    if let Some(error) = outcome.error {
+                        bail!("an ack was refused: {}", error.message);
+                    }
+                    window.add_permits(1);
+                    cycles.add(1);
+                }
+                Some(Heard::Heartbeat(_)) | None => {}
+            }
+            if receipts.len() >= ACKS {
+                let receipts = std::mem::replace(&mut receipts, Vec::with_capacity(ACKS));
+                says.send(request(Said::Ack(ConsumeAck { receipts }))).await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn request(message: Said) -> ConsumeRequest {
+    ConsumeRequest { message: Some(message) }
+}

@@ -1,0 +1,125 @@
+//! What is measured: both services and the echo as processes of their own, on one private Redis.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use proto::eventstore::v1::consumer_groups_client::ConsumerGroupsClient;
+use proto::eventstore::v1::event_store_client::EventStoreClient;
+use proto::messagequeue::v1::message_queue_client::MessageQueueClient;
+use redis_link::Link;
+use redis_link::test_util::PrivateRedis;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use super::echo::v1::echo_client::EchoClient;
+use super::raw;
+use crate::health::Probe;
+use crate::ports::Port;
+use crate::process::{Plan, Process};
+use crate::topology::{EVENT_STORE, MESSAGE_QUEUE, Member, Places};
+use crate::{programs, watch};
+
+/// Connections that unary load is spread over: one connection is one task on either side.
+const CHANNELS: usize = 4;
+
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// Everything that a row may use.
+#[derive(Debug)]
+pub struct World {
+    /// One multiplexed connection to Redis.
+    pub raw: Link,
+    store: Vec<Channel>,
+    queue: Vec<Channel>,
+    echo: Vec<Channel>,
+    _processes: Vec<Process>,
+    _ports: Vec<Port>,
+    _redis: PrivateRedis,
+    _logs: TempDir,
+}
+
+impl World {
+    /// Starts it all. Redis keeps everything in memory: no append-only file, no snapshots.
+    ///
+    /// # Errors
+    /// When something can't be started.
+    pub async fn start() -> anyhow::Result<Self> {
+        let redis = PrivateRedis::start();
+        let logs = tempfile::Builder::new().prefix("bench-").tempdir()?;
+        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
+        let places = Places {
+            redis_url: redis.url(),
+            event_store_url: ports[0].url(),
+            message_queue_url: ports[1].url(),
+            orphaned: Signal::SIGKILL,
+        };
+        let members = [
+            places.front(EVENT_STORE, &ports[0].address())?,
+            places.front(MESSAGE_QUEUE, &ports[1].address())?,
+            echo(&ports[2].address())?,
+        ];
+        let mut processes = Vec::new();
+        for member in members {
+            let mut process = Process::start(&member.plan, logs.path())?;
+            let name = process.name().to_owned();
+            tokio::select! {
+                ready = watch::until(&name, READY_LIMIT, || member.probe.check()) => ready?,
+                status = process.ended() => anyhow::bail!("{name} ended ({})", status?),
+            }
+            processes.push(process);
+        }
+        Ok(Self {
+            raw: raw::connect(&redis.url()).await?,
+            store: channels(&ports[0])?,
+            queue: channels(&ports[1])?,
+            echo: channels(&ports[2])?,
+            _processes: processes,
+            _ports: ports.into(),
+            _redis: redis,
+            _logs: logs,
+        })
+    }
+
+    /// A stub of the event store, over the channel of worker `n`.
+    #[must_use]
+    pub fn store(&self, worker: usize) -> EventStoreClient<Channel> {
+        EventStoreClient::new(self.store[worker % CHANNELS].clone())
+    }
+
+    /// A stub of the event store's groups, over the channel of worker `n`.
+    #[must_use]
+    pub fn groups(&self, worker: usize) -> ConsumerGroupsClient<Channel> {
+        ConsumerGroupsClient::new(self.store[worker % CHANNELS].clone())
+    }
+
+    /// A stub of the message queue, over the channel of worker `n`.
+    #[must_use]
+    pub fn queue(&self, worker: usize) -> MessageQueueClient<Channel> {
+        MessageQueueClient::new(self.queue[worker % CHANNELS].clone())
+    }
+
+    /// A stub of the echo, over the channel of worker `n`.
+    #[must_use]
+    pub fn echo(&self, worker: usize) -> EchoClient<Channel> {
+        EchoClient::new(self.echo[worker % CHANNELS].clone())
+    }
+}
+
+fn channels(port: &Port) -> anyhow::Result<Vec<Channel>> {
+    (0..CHANNELS).map(|_| Ok(svc_runtime::client::channel(&port.url(), 1)?)).collect()
+}
+
+fn echo(listen: &str) -> anyhow::Result<Member> {
+    let program: PathBuf = programs::program("bench").context("the echo is part of bench")?;
+    Ok(Member {
+        plan: Plan {
+            name: "echo".to_owned(),
+            program,
+            args: vec!["--serve-echo".into(), listen.into()],
+            orphaned: Signal::SIGKILL,
+        },
+        probe: Probe::Grpc(listen.to_owned()),
+    })
+}

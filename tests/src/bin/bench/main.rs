@@ -1,0 +1,92 @@
+//! Measures the services beside their limits, prints a table and writes target/bench/report.json.
+//!
+//! A row that falls short of what is expected is told, and does not fail the run; a row that can't
+//! be measured does.
+#![allow(clippy::print_stdout, reason = "a program whose outcome is a table")]
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use system_tests::bench::report::{Report, Row};
+use system_tests::bench::rows::{Effort, all};
+use system_tests::bench::world::World;
+use system_tests::bench::{PAYLOAD, echo};
+use system_tests::programs;
+
+/// Measures event-store-svc and message-queue-svc beside a bare tonic echo and raw Redis.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Args {
+    /// How long each row is measured, after half a second of warm-up.
+    #[arg(long, env = "BENCH_TIME", default_value = "2s", value_parser = humantime::parse_duration)]
+    time: Duration,
+
+    /// Events in the topic that is read and consumed from end to end.
+    #[arg(long, env = "BENCH_EVENTS", default_value_t = 200_000)]
+    events: u64,
+
+    /// Measure only rows whose name contains this, and limits.
+    #[arg(long)]
+    only: Option<String>,
+
+    /// Be the echo server on this address: how the benchmark starts its own limit.
+    #[arg(long, hide = true)]
+    serve_echo: Option<SocketAddr>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match args.serve_echo {
+        Some(address) => echo::serve(address).await,
+        None => bench(&args).await,
+    };
+    if let Err(error) = outcome {
+        println!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+async fn bench(args: &Args) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let world = Arc::new(World::start().await?);
+    let effort = Effort { time: args.time, events: args.events };
+    println!(
+        "{PAYLOAD}-byte payloads; Redis in memory only (no append-only file); client, services and \
+         Redis share {} cores\n",
+        std::thread::available_parallelism()?
+    );
+    println!("{}", Report::header());
+    let mut report = Report::default();
+    let mut broken = 0;
+    for spec in all() {
+        let wanted = args.only.as_deref().is_none_or(|only| spec.name.contains(only));
+        if !wanted && !spec.name.starts_with("limit:") {
+            continue;
+        }
+        match spec.measure(&world, effort).await {
+            Ok(measured) => {
+                let row = Row {
+                    name: spec.name.to_owned(),
+                    in_flight: spec.in_flight,
+                    measured,
+                    expected: spec.expected.clone(),
+                };
+                println!("{}", report.line(&row));
+                report.add(row);
+            }
+            Err(error) => {
+                println!("{:<44} {:>9} can't be measured: {error:#}", spec.name, spec.in_flight);
+                broken += 1;
+            }
+        }
+    }
+    let path = report.write(&programs::repository().join("target/bench"))?;
+    println!("\nwritten to {} after {:.0?}", path.display(), started.elapsed());
+    anyhow::ensure!(broken == 0, "{broken} rows could not be measured");
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! What the system's tests, `make up` and the benchmarks share: finding the programs, starting and
+//! ending them, telling when they are ready, and reaching them as a client would.
+//!
+//! - [`programs`] where the built programs are, [`topology`] which make up the system
+//! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens
+//! - [`system`] a private Redis, the services and the shop, for one test
+//! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it
+//! - [`failure`] what an error tells
+//! - [`writers`] clients that write through outages, [`readers`] finding everything again
+//! - [`quiet`] whether everything is done
+//! - [`proxy`] a network that can be cut, [`watch`] waiting for what can be seen
+//! - [`console`] the commands shown in the docs
+//! - [`bench`](mod@bench) what `make bench` measures with
+
+pub mod bench;
+pub mod clients;
+pub mod console;
+pub mod failure;
+pub mod grpcurl;
+pub mod health;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod proxy;
+pub mod quiet;
+pub mod readers;
+pub mod rest;
+pub mod system;
+pub mod topology;
+pub mod watch;
+pub mod writers;

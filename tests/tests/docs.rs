@@ -1,0 +1,57 @@
+//! Every command shown in the documentation is run, in order, against a system that was just
+//! started, and has to print what is shown.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use system_tests::console;
+use system_tests::programs;
+use system_tests::system::System;
+use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE};
+
+/// The README and every document of docs/.
+fn documents() -> Vec<PathBuf> {
+    let root = programs::repository();
+    let mut found = vec![root.join("README.md")];
+    for file in std::fs::read_dir(root.join("docs")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "md") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn the_commands_of_the_documents_print_what_is_shown() {
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    for path in documents() {
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let examples = console::examples(&text);
+        if examples.is_empty() {
+            continue;
+        }
+        let system = System::shop().await.unwrap();
+        let mut places = BTreeMap::new();
+        for (port, name) in [("50051", EVENT_STORE), ("50052", MESSAGE_QUEUE), ("5000", GATEWAY)] {
+            let real = system.url(name).unwrap().replace("http://", "");
+            for host in ["localhost", "127.0.0.1"] {
+                places.insert(format!("{host}:{port}"), real.clone());
+            }
+        }
+        let printed = console::run(&examples, &places).await.unwrap();
+        for (example, printed) in examples.iter().zip(printed) {
+            checked += 1;
+            if let Err(error) = console::compare(example, &printed) {
+                wrong.push(format!("{}: {error:#}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(checked > 0, "no document shows a command");
+}
