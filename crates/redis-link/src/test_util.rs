@@ -10,6 +10,7 @@
 )]
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -258,9 +259,16 @@ fn on_path(name: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
+/// A port below those that the kernel gives to outgoing connections: one of these could take the
+/// port of a server that is down for a moment, and even connect to itself.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let seed = RandomState::new().hash_one(std::process::id());
+    let ports = (0..500_u64).map(|step| {
+        let port = 10_000 + seed.wrapping_add(step.wrapping_mul(7919)) % 10_000;
+        u16::try_from(port).unwrap_or(10_000)
+    });
+    ports.into_iter().find(free).expect("a free port")
 }
 
 fn wait_until_serving(server: &mut Child, port: u16) -> bool {
