@@ -1,13 +1,15 @@
 //! The gRPC side: thin handlers over the [`Store`](crate::store::Store). `check` turns requests
-//! into the domain's types and says what is wrong with them, `convert` turns answers back, `status`
-//! maps errors. Nothing else names a status.
+//! into the domain's types and says what is wrong with them (`malformed` of those that cannot even be
+//! read), `convert` turns answers back, `status` maps errors. Nothing else names a status.
 
 mod check;
 mod consume;
 mod consumer_groups;
 mod convert;
+mod elsewhere;
 mod event_store;
 mod groups_check;
+mod malformed;
 mod paging;
 mod status;
 mod topics;
@@ -18,9 +20,10 @@ use proto::server::eventstore::v1::consumer_groups_server::ConsumerGroupsServer;
 use proto::server::eventstore::v1::event_store_server::EventStoreServer;
 use proto::server::eventstore::v1::topics_server::TopicsServer;
 use svc_runtime::shutdown::Shutdown;
-use tonic::service::Routes;
-use tonic::service::RoutesBuilder;
+use tonic::service::{LayerExt as _, Routes, RoutesBuilder};
+use tower::util::MapResponseLayer;
 
+use self::elsewhere::Elsewhere;
 use crate::store::Store;
 
 /// The services, for health.
@@ -42,30 +45,43 @@ pub struct Handlers<S> {
     store: Arc<S>,
     limits: Limits,
     shutdown: Shutdown,
+    elsewhere: Elsewhere,
 }
 
 impl<S> Clone for Handlers<S> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), limits: self.limits, shutdown: self.shutdown.clone() }
+        Self {
+            store: self.store.clone(),
+            limits: self.limits,
+            shutdown: self.shutdown.clone(),
+            elsewhere: self.elsewhere.clone(),
+        }
     }
 }
 
 /// The three services over a store.
 pub fn routes<S: Store>(store: Arc<S>, limits: Limits, shutdown: Shutdown) -> RoutesBuilder {
-    let handlers = Handlers { store, limits, shutdown };
+    let handlers = Handlers { store, limits, shutdown, elsewhere: Elsewhere::default() };
     let size = limits.max_request_bytes;
     let mut routes = Routes::builder();
+    let explained = MapResponseLayer::new(malformed::explain_answer);
     routes
         .add_service(
-            EventStoreServer::new(handlers.clone())
-                .max_decoding_message_size(size)
-                .max_encoding_message_size(usize::MAX),
+            explained.named_layer(
+                EventStoreServer::new(handlers.clone())
+                    .max_decoding_message_size(size)
+                    .max_encoding_message_size(usize::MAX),
+            ),
         )
         .add_service(
-            ConsumerGroupsServer::new(handlers.clone())
-                .max_decoding_message_size(size)
-                .max_encoding_message_size(usize::MAX),
+            explained.named_layer(
+                ConsumerGroupsServer::new(handlers.clone())
+                    .max_decoding_message_size(size)
+                    .max_encoding_message_size(usize::MAX),
+            ),
         )
-        .add_service(TopicsServer::new(handlers).max_decoding_message_size(size));
+        .add_service(
+            explained.named_layer(TopicsServer::new(handlers).max_decoding_message_size(size)),
+        );
     routes
 }

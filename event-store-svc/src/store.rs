@@ -282,6 +282,10 @@ pub trait Groups: Send + Sync + 'static {
         items: Vec<(Receipt, Settle)>,
     ) -> impl Future<Output = Result<Vec<Settled>>> + Send;
 
+    /// Gives leases back that nobody uses, behind the caller's back, and tries again while the
+    /// store is unavailable.
+    fn give_back(&self, topic: &Name, group: &Name, unused: Vec<Receipt>);
+
     /// Lists parked events, oldest first, after the first `skip`.
     fn list_parked(
         &self,

@@ -131,3 +131,17 @@ async fn an_ordered_group_delivers_a_subject_s_events_one_by_one() {
     let group = service.group("t", "g").await;
     assert_eq!((group.pending, group.parked, group.lag), (0, 1, 0));
 }
+
+#[tokio::test]
+async fn a_unary_ack_gives_a_stream_its_credit_back() {
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    service.create_group("t", "g", GroupSettings::default()).await;
+    append(&service, 40, |_| "s".into()).await;
+    let mut consumer = ConsumerStream::open(&service, "one", 4).await.unwrap();
+    for expected in 1..=40 {
+        let delivery = consumer.delivery().await;
+        assert_eq!(sequence(&delivery), expected);
+        assert!(service.ack("t", "g", &[&delivery]).await[0].error.is_none());
+    }
+}

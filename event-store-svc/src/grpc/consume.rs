@@ -13,7 +13,7 @@ use tonic::{Response, Status, Streaming};
 use super::check::Checks;
 use super::consumer_groups::is_settled;
 use super::groups_check::{self, Receipts};
-use super::{Handlers, convert};
+use super::{Handlers, convert, malformed};
 use crate::error::StoreError;
 use crate::model::{Delivery, Name, Receipt, Settle};
 use crate::store::{Member as _, Settled, Store};
@@ -92,6 +92,7 @@ enum Step {
     Settled((Settle, Settlement)),
     Said(Result<Option<pb::ConsumeRequest>, Status>),
     Deliveries(crate::store::Result<Vec<Delivery>>),
+    Elsewhere(Arc<[Receipt]>),
     Heartbeat,
 }
 
@@ -100,7 +101,7 @@ pub async fn consume<S: Store>(
     handlers: Handlers<S>,
     mut requests: Streaming<pb::ConsumeRequest>,
 ) -> Result<Response<BoxStream<'static, Result<pb::ConsumeResponse, Status>>>, Status> {
-    let open = open(requests.message().await?)?;
+    let open = open(requests.message().await.map_err(malformed::explain)?)?;
     let settings = handlers.store.get_group(&open.topic, &open.group).await?.settings;
     let credit = open.max_in_flight.unwrap_or(settings.max_in_flight);
     let mut member = handlers.store.join(&open.topic, &open.group, &open.consumer).await?;
@@ -113,6 +114,7 @@ pub async fn consume<S: Store>(
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A client that has half-closed wants its outcomes, and no more deliveries.
         let mut half_closed = false;
+        let mut elsewhere = handlers.elsewhere.listen(&open.topic, &open.group);
         while !(half_closed && under_way.is_empty()) {
             let step = tokio::select! {
                 biased;
@@ -122,6 +124,7 @@ pub async fn consume<S: Store>(
                     Step::Said(request)
                 }
                 deliveries = member.next(), if !half_closed => Step::Deliveries(deliveries),
+                settled = elsewhere.settled() => Step::Elsewhere(settled),
                 _ = heartbeats.tick() => Step::Heartbeat,
             };
             match step {
@@ -134,7 +137,7 @@ pub async fn consume<S: Store>(
                         yield pb::ConsumeResponse { message: Some(Answer::Outcome(outcome)) };
                     }
                 }
-                Step::Said(request) => match request? {
+                Step::Said(request) => match request.map_err(malformed::explain)? {
                     Some(request) => {
                         let (receipts, settle) = said(request, &open)?;
                         let handlers = handlers.clone();
@@ -152,6 +155,11 @@ pub async fn consume<S: Store>(
                     for delivery in &deliveries {
                         let delivery = convert::delivery(delivery, &open.topic, &open.group);
                         yield pb::ConsumeResponse { message: Some(Answer::Delivery(delivery)) };
+                    }
+                }
+                Step::Elsewhere(receipts) => {
+                    for receipt in receipts.iter() {
+                        held.let_go(receipt, &member);
                     }
                 }
                 Step::Heartbeat => {
@@ -188,12 +196,16 @@ impl<S: Store> Held<S> {
 
     fn settled(&mut self, receipt: Receipt, settle: &Settle, result: &Settled, member: &S::Member) {
         if is_settled(settle, result) {
-            if self.events.remove(&receipt).is_some() {
-                member.add_credit(1);
-            }
+            self.let_go(&receipt, member);
         } else if let (Settle::Extend { by }, Some(ends)) = (settle, self.events.get_mut(&receipt))
         {
             *ends = Instant::now() + by.unwrap_or(self.ack_timeout);
+        }
+    }
+
+    fn let_go(&mut self, receipt: &Receipt, member: &S::Member) {
+        if self.events.remove(receipt).is_some() {
+            member.add_credit(1);
         }
     }
 
@@ -211,21 +223,9 @@ impl<S: Store> Held<S> {
 
 impl<S: Store> Drop for Held<S> {
     fn drop(&mut self) {
-        let mut items: Vec<_> =
-            self.events.drain().map(|(receipt, _)| (receipt, Settle::GiveBack)).collect();
-        if items.is_empty() {
-            return;
-        }
         // In order, so that what is delivered again is delivered in order.
-        items.sort_unstable_by_key(|(receipt, _)| receipt.position);
-        let (store, topic, group) = (self.store.clone(), self.topic.clone(), self.group.clone());
-        tokio::spawn(async move {
-            for items in items.chunks(1_000) {
-                if let Err(error) = store.settle(&topic, &group, items.to_vec()).await {
-                    // Their leases run out instead.
-                    tracing::warn!(topic = topic.as_str(), group = group.as_str(), %error, "could not give deliveries back");
-                }
-            }
-        });
+        let mut unused: Vec<_> = self.events.drain().map(|(receipt, _)| receipt).collect();
+        unused.sort_unstable_by_key(|receipt| receipt.position);
+        self.store.give_back(&self.topic, &self.group, unused);
     }
 }

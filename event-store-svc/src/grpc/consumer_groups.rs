@@ -77,6 +77,9 @@ impl<S: Store> Handlers<S> {
         settle: &Settle,
     ) -> Result<Vec<pb::Outcome>, Status> {
         let settled = self.settle(topic, group, receipts, settle).await?;
+        let done = settled.iter().filter_map(|(_, settled)| settled.as_ref());
+        let done = done.filter(|(_, result)| is_settled(settle, result));
+        self.elsewhere.tell(topic, group, done.map(|(receipt, _)| *receipt));
         Ok(settled.into_iter().map(|(outcome, _)| outcome).collect())
     }
 }

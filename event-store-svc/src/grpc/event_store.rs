@@ -10,7 +10,7 @@ use tokio_stream::StreamMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::check::{self, Checks};
-use super::{Handlers, convert};
+use super::{Handlers, convert, malformed};
 use crate::error::StoreError;
 use crate::model::{EventFilter, Name, Position, Start};
 use crate::store::{Read, SharedEvent, Snapshot, Store, SubjectItem, TailItem};
@@ -71,7 +71,8 @@ impl<S: Store> EventStore for Handlers<S> {
                 match step {
                     AppendStep::Answer(answer) => yield answer,
                     AppendStep::Request(Some(request)) => {
-                        under_way.push_back(handlers.append_one(request?).await);
+                        let request = request.map_err(malformed::explain)?;
+                        under_way.push_back(handlers.append_one(request).await);
                     }
                     AppendStep::Request(None) => open = false,
                     AppendStep::Shutdown => {

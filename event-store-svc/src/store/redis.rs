@@ -32,7 +32,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use self::append::AppendWork;
 use self::durability::DurabilityGate;
-use self::groups::{GroupMember, Runners, SettleWork};
+use self::groups::{Fetchers, GroupMember, Runners, SettleWork};
 use self::keys::TopicKeys;
 use self::scripts::Scripts;
 use self::tail::Tails;
@@ -65,6 +65,7 @@ pub struct Inner {
     settles: Lanes<SettleWork>,
     tails: Tails,
     runners: Runners,
+    fetchers: Fetchers,
 }
 
 impl Deref for RedisStore {
@@ -99,6 +100,7 @@ impl RedisStore {
                 settles: Lanes::new(settles, LaneOptions::default()),
                 tails: Tails::default(),
                 runners: Runners::default(),
+                fetchers: Fetchers::default(),
             }),
         }
     }
@@ -256,8 +258,7 @@ impl Groups for RedisStore {
         consumer: &Name,
         max_events: u32,
     ) -> Result<Vec<Delivery>> {
-        let mut answer = self.deliver(topic, group, &[(consumer, max_events)]).await?;
-        Ok(answer.by_consumer.pop().unwrap_or_default())
+        self.deliver_once(topic, group, consumer, max_events).await
     }
 
     async fn settle(
@@ -268,6 +269,10 @@ impl Groups for RedisStore {
     ) -> Result<Vec<Settled>> {
         let key = (topic.clone(), group.clone());
         self.settles.submit(&key, items).await.answer().await.map_err(of_lane)?
+    }
+
+    fn give_back(&self, topic: &Name, group: &Name, unused: Vec<Receipt>) {
+        self.return_leases(&(topic.clone(), group.clone()), unused);
     }
 
     async fn list_parked(

@@ -2,7 +2,13 @@
 //! real service on Redis and on Valkey 9: they never differ. `PROPERTY_CASES` sets how many
 //! histories; `make soak` runs many more than the tests.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails loudly, and prints its figures"
+)]
 
 mod model;
 mod ops;

@@ -90,10 +90,10 @@ impl Player<'_> {
             }
             Op::Fetch { group, events } => self.fetch(usize::from(*group), *events).await,
             Op::Settle { group, which, how } => {
-                self.settle(usize::from(*group), *which, *how).await
+                self.settle(usize::from(*group), *which, *how).await;
             }
             Op::SettleAgain { group, which } => {
-                self.settle_again(usize::from(*group), *which).await
+                self.settle_again(usize::from(*group), *which).await;
             }
             Op::Replay { group, events } => self.replay(usize::from(*group), *events).await,
             Op::Reset { group, sequence } => self.reset(usize::from(*group), *sequence).await,

@@ -4,11 +4,17 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::wildcard_imports,
     reason = "tests use what they need of it, and fail loudly"
 )]
 
+pub mod account;
 pub mod consumer;
+pub mod load;
+pub mod proxy;
+pub mod raw;
+pub mod replica;
 
 use std::time::Duration;
 
@@ -41,9 +47,13 @@ impl Service {
     }
 
     pub async fn start_with(redis: &PrivateRedis, flags: &[&str]) -> Self {
-        let url = redis.url();
+        Self::start_at(&redis.url(), flags).await
+    }
+
+    /// A replica over the Redis at this address.
+    pub async fn start_at(redis_url: &str, flags: &[&str]) -> Self {
         let args =
-            ["event-store-svc", "--redis-url", &url].into_iter().chain(flags.iter().copied());
+            ["event-store-svc", "--redis-url", redis_url].into_iter().chain(flags.iter().copied());
         let config = Config::parse_from(args);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

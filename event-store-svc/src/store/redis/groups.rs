@@ -1,13 +1,16 @@
 //! Consumer groups: `admin` creates and describes them, `deliver` and `settle` are the two scripts
-//! of the hot path, `runner` feeds the members at this replica, `parked` is what was set aside.
+//! of the hot path, `runner` feeds the members at this replica, `give_back` returns what they do not use, `parked`
+//! is what was set aside.
 
 mod admin;
 mod deliver;
+mod give_back;
 mod parked;
 mod runner;
 mod settings;
 mod settle;
 
+pub use give_back::Fetchers;
 pub use runner::{GroupMember, Runners};
 pub use settle::SettleWork;
 

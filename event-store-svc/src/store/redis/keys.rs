@@ -104,7 +104,7 @@ impl TopicKeys {
 }
 
 /// What a group has, in the order in which scripts declare it (after log and meta).
-pub const GROUP_KEYS: [&str; 12] = [
+pub const GROUP_KEYS: [&str; 13] = [
     "meta",
     "leases",
     "retry",
@@ -117,6 +117,7 @@ pub const GROUP_KEYS: [&str; 12] = [
     "done",
     "done_at",
     "acked",
+    "calls",
 ];
 
 #[cfg(test)]

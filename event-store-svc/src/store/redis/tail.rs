@@ -63,7 +63,8 @@ pub struct Subscription {
     pub live: broadcast::Receiver<Shared>,
     /// How far the tail got.
     pub progress: watch::Receiver<Progress>,
-    tail: Arc<Tail>,
+    /// Weak, so that `live` closes when the tail is over.
+    ring: broadcast::WeakSender<Shared>,
 }
 
 impl Subscription {
@@ -87,9 +88,11 @@ impl Subscription {
         }
     }
 
-    /// Takes a new place, at the end of the ring.
+    /// Takes a new place, at the end of the ring; when the tail is over, `live` says so later.
     pub fn renew(&mut self) {
-        self.live = self.tail.ring.subscribe();
+        if let Some(ring) = self.ring.upgrade() {
+            self.live = ring.subscribe();
+        }
     }
 }
 
@@ -99,7 +102,7 @@ impl RedisStore {
         let subscription = |tail: &Arc<Tail>| Subscription {
             live: tail.ring.subscribe(),
             progress: tail.progress.subscribe(),
-            tail: tail.clone(),
+            ring: tail.ring.downgrade(),
         };
         let mut tail =
             self.tails.tails.entry(topic.clone()).or_insert_with(|| self.start_tail(topic));

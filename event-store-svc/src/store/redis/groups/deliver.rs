@@ -1,4 +1,5 @@
-//! Taking deliveries out of a group: one script call for several consumers.
+//! Taking deliveries out of a group: one script call for several consumers. What a call delivered
+//! whose answer was lost is taken back by the next call of the same caller.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use redis_link::values::{Items, array};
 use redis_link::{LinkError, Value};
 
 use super::existing;
+use crate::error::StoreError;
 use crate::model::{Delivery, Name, Position, Receipt};
 use crate::store::Result;
 use crate::store::redis::entry::{entry, optional_number};
@@ -27,23 +29,52 @@ pub struct Deliveries {
     pub next_due: Option<Duration>,
 }
 
+/// Makes calls one after the other, and knows which of them were answered.
+#[derive(Debug)]
+pub struct Caller {
+    id: u64,
+    calls: u64,
+    answered: u64,
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self { id: rand::random(), calls: 0, answered: 0 }
+    }
+}
+
+impl Caller {
+    /// Whether a call stayed unanswered: events may be leased that nobody has.
+    pub fn is_owed(&self) -> bool {
+        self.answered < self.calls
+    }
+}
+
 impl RedisStore {
-    /// Delivers to consumers, each at most so many events.
+    /// Delivers to consumers, each at most so many events. Dropped before its end, it leaves the
+    /// caller owed an answer, as a lost connection does.
     pub(in crate::store::redis) async fn deliver(
         &self,
         topic: &Name,
         group: &Name,
+        caller: &mut Caller,
         wanted: &[(&Name, u32)],
     ) -> Result<Deliveries> {
         let keys = self.keys(topic);
         let mut call = self.scripts.group_deliver.call(&keys.group_all(group));
         call.arg(group.as_str()).arg(keys.bell()).arg(rand::random::<f64>());
         call.arg(TAKE_BACK).arg(BYTES);
+        let answered = caller.is_owed().then(|| caller.answered.to_string());
+        caller.calls += 1;
+        call.arg(caller.id).arg(caller.calls).arg(answered.unwrap_or_default());
         for (consumer, count) in wanted {
             call.arg(consumer.as_str()).arg(*count);
         }
-        let answer = self.link.invoke(&call).await.map_err(|e| error::of_write(&e))?;
-        let answer = existing(answer, topic, group)?;
+        let answer = self.link.invoke(&call).await.map_err(|e| error::of_write(&e));
+        if !matches!(answer, Err(StoreError::StorageUnavailable | StoreError::OutcomeUnknown)) {
+            caller.answered = caller.calls;
+        }
+        let answer = existing(answer?, topic, group)?;
         read(answer).map_err(|e| error::of_write(&e))
     }
 }

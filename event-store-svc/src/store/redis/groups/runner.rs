@@ -9,10 +9,11 @@ use redis_link::Bell;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::deliver::Caller;
 use crate::error::StoreError;
-use crate::model::{Delivery, Name, Receipt, Settle};
+use crate::model::{Delivery, Name};
 use crate::store::redis::RedisStore;
-use crate::store::{Groups as _, Member, Result};
+use crate::store::{Member, Result};
 
 /// Members that one call serves, and events for each of them.
 const MEMBERS: usize = 8;
@@ -27,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const UNSEEN: Duration = Duration::from_secs(600);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
-type Key = (Name, Name);
+/// Topic and group.
+pub type Key = (Name, Name);
 
 /// The runners of this replica.
 #[derive(Debug, Default)]
@@ -84,7 +86,7 @@ impl Drop for GroupMember {
         while let Ok(deliveries) = self.deliveries.try_recv() {
             unused.extend(deliveries.into_iter().flatten());
         }
-        self.store.give_back(&self.key, &unused);
+        self.store.return_unseen(&self.key, &unused);
     }
 }
 
@@ -130,6 +132,8 @@ impl RedisStore {
             commands,
             seats: Vec::new(),
             failing_since: None,
+            caller: Caller::default(),
+            asked: Instant::now(),
         };
         let inputs = self.runners.inputs.clone();
         let key = key.clone();
@@ -139,24 +143,6 @@ impl RedisStore {
         });
         input
     }
-
-    /// Gives back deliveries that nobody saw, behind the caller's back.
-    pub(in crate::store::redis) fn give_back(&self, (topic, group): &Key, unused: &[Delivery]) {
-        let items: Vec<(Receipt, Settle)> =
-            unused.iter().map(|delivery| (delivery.receipt, Settle::GiveBack)).collect();
-        if items.is_empty() {
-            return;
-        }
-        let (store, topic, group) = (self.clone(), topic.clone(), group.clone());
-        tokio::spawn(async move {
-            for items in items.chunks(1_000) {
-                if let Err(error) = store.settle(&topic, &group, items.to_vec()).await {
-                    // Their leases run out instead.
-                    tracing::warn!(topic = topic.as_str(), group = group.as_str(), %error, "could not give deliveries back");
-                }
-            }
-        });
-    }
 }
 
 struct Runner {
@@ -165,6 +151,14 @@ struct Runner {
     commands: mpsc::UnboundedReceiver<Command>,
     seats: Vec<Seat>,
     failing_since: Option<Instant>,
+    caller: Caller,
+    asked: Instant,
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.store.return_owed(&self.key, std::mem::take(&mut self.caller));
+    }
 }
 
 impl Runner {
@@ -229,13 +223,17 @@ impl Runner {
         // Those with most room first: work spreads by itself.
         self.seats.sort_by_key(|seat| std::cmp::Reverse(seat.credit));
         let hungry = self.seats.iter().take_while(|seat| seat.credit > 0).take(MEMBERS).count();
-        if hungry == 0 {
+        // Those whose hands are full still want to know when the group is gone; and what an unanswered
+        // call delivered must go back, even if nobody is left here.
+        let idle = self.seats.is_empty() || self.asked.elapsed() < SWEEP;
+        if hungry == 0 && idle && !self.caller.is_owed() {
             return Ok(Some(SWEEP));
         }
         let count = |seat: &Seat| seat.credit.min(EVENTS_EACH);
         let wanted: Vec<_> =
             self.seats[..hungry].iter().map(|seat| (&seat.consumer, count(seat))).collect();
-        let answer = self.store.deliver(&self.key.0, &self.key.1, &wanted).await;
+        let (topic, group) = &self.key;
+        let answer = self.store.deliver(topic, group, &mut self.caller, &wanted).await;
         let answer = match answer {
             Ok(answer) => answer,
             Err(StoreError::StorageUnavailable | StoreError::OutcomeUnknown) => {
@@ -249,6 +247,10 @@ impl Runner {
             Err(error) => return Err(error),
         };
         self.failing_since = None;
+        self.asked = Instant::now();
+        if hungry == 0 {
+            return Ok(Some(SWEEP));
+        }
         let mut any = false;
         for (seat, deliveries) in self.seats.iter_mut().zip(answer.by_consumer) {
             if deliveries.is_empty() {
@@ -258,7 +260,7 @@ impl Runner {
             seat.credit =
                 seat.credit.saturating_sub(u32::try_from(deliveries.len()).unwrap_or(u32::MAX));
             if let Err(mpsc::error::SendError(Ok(unseen))) = seat.deliveries.send(Ok(deliveries)) {
-                self.store.give_back(&self.key, &unseen);
+                self.store.return_unseen(&self.key, &unseen);
             }
         }
         if answer.more || any {

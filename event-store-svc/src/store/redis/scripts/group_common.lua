@@ -1,7 +1,7 @@
 -- What the scripts of consumer groups share; put in front of each of them.
 --
 -- KEYS  1 log  2 meta  3 g:meta  4 g:leases  5 g:retry  6 g:tries  7 g:busy  8 g:waiting  9 g:subjects
---       10 g:parked  11 g:parked_info  12 g:done  13 g:done_at  14 g:acked
+--       10 g:parked  11 g:parked_info  12 g:done  13 g:done_at  14 g:acked  15 g:calls
 -- ARGV  1 group  2 bell of the topic  3 a random number from 0 to 1 (scripts have none of their own)
 --
 -- leases   position → when its lease ends (ms)      retry     position → when it is delivered again (ms)
@@ -10,10 +10,13 @@
 -- subjects position → subject of what is busy        (the last three only for groups ordered by subject)
 -- done     position → lease number that finished it, when it was not the first (0 parked it); done_at the
 --          same by time
+-- calls    caller → its last call that delivered: "<number> <when> <epoch>", then position and lease number
+--          of each delivery
 
 local LOG, META, LEASES, RETRY, TRIES = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local BUSY, WAITING, SUBJECTS = KEYS[7], KEYS[8], KEYS[9]
-local PARKED, PARKED_INFO, DONE, DONE_AT, ACKED = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local PARKED, PARKED_INFO, DONE, DONE_AT = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local ACKED, CALLS = KEYS[14], KEYS[15]
 local GROUP, BELL, RANDOM = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 if redis.call('EXISTS', KEYS[2]) == 0 then return nil end
@@ -49,6 +52,31 @@ local function backoff(failures)
   local wait = tonumber(settings[4]) * tonumber(settings[6]) ^ (failures - 1)
   wait = math.min(wait, tonumber(settings[5]))
   return math.floor(wait * (0.8 + 0.2 * RANDOM))
+end
+
+-- Redis lost the group: made anew where it stood; what was pending is so again.
+local function recreate()
+  redis.call('XGROUP', 'CREATE', LOG, GROUP, settings[8], 'MKSTREAM')
+  local pending = {redis.call('ZRANGE', LEASES, 0, -1), redis.call('ZRANGE', RETRY, 0, -1), {}}
+  for i, held in ipairs(redis.call('ZRANGE', WAITING, 0, -1)) do
+    pending[3][i] = unpadded(string.match(held, '%z([^%z]*)$'))
+  end
+  for _, positions in ipairs(pending) do
+    for _, position in ipairs(positions) do
+      redis.call('XCLAIM', LOG, GROUP, 'lost', 0, position, 'FORCE', 'JUSTID')
+    end
+  end
+end
+
+local function is_lost(reply) return type(reply) == 'table' and reply.err and string.sub(reply.err, 1, 7) == 'NOGROUP' end
+
+-- Has a consumer hold an event.
+local function claim(consumer, position, count)
+  local function try() return redis.pcall('XCLAIM', LOG, GROUP, consumer, 0, position, 'RETRYCOUNT', count, 'FORCE', 'JUSTID') end
+  if is_lost(try()) then
+    recreate()
+    try()
+  end
 end
 
 -- Puts an event up for delivery; the next of its subject waits behind it.

@@ -2,11 +2,34 @@
 --
 -- KEYS, ARGV 1 to 3: see group_common.lua
 -- ARGV  4 events to take back at most  5 bytes at most (one event is always delivered)
---       6… consumers: name, how many events at most
+--       6 caller  7 number of this call, counted by its caller
+--       8 number of the caller's last call whose answer came, if one after it stayed unanswered, else ""
+--       9… consumers: name, how many events at most
 -- Returns nil when the topic is missing, 0 when the group is, else
 --   {now, epoch, when to come again at the latest ("" never), more ("1": come again at once),
 --    deliveries of the first consumer, of the second …}
 --   a delivery: {entry, lease number, failures before, lease end}
+
+local caller, call, answered = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local before = redis.call('HGET', CALLS, caller)
+local last_call = before and tonumber(string.match(before, '^%d+'))
+-- Overtaken by a later call of its caller, which waits for this one no more.
+if last_call and last_call > call then return {now, epoch, '', ''} end
+local returned = false
+-- The answer of the last call was lost: what it delivered was seen by nobody and goes back unused.
+if answered and last_call and last_call > answered then
+  local of_epoch, leases = string.match(before, '^%d+ %d+ (%d+)(.*)$')
+  if of_epoch == epoch then
+    for position, lease in string.gmatch(leases, ' (%S+) (%d+)') do
+      local held, failures = tries_of(redis.call('HGET', TRIES, position))
+      if held == tonumber(lease) and redis.call('ZREM', LEASES, position) == 1 then
+        redis.call('HSET', TRIES, position, lease .. ' ' .. number(failures))
+        queue(position, now)
+        returned = true
+      end
+    end
+  end
+end
 
 local expired = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, ARGV[4])
 if #expired > 0 then
@@ -18,25 +41,9 @@ if #expired > 0 then
   end
 end
 
--- Redis lost the group: made anew where it stood; what was pending is so again.
-local function recreate()
-  redis.call('XGROUP', 'CREATE', LOG, GROUP, settings[8], 'MKSTREAM')
-  local function claim(positions)
-    for i = 1, #positions do
-      redis.call('XCLAIM', LOG, GROUP, 'lost', 0, positions[i], 'FORCE', 'JUSTID')
-    end
-  end
-  claim(redis.call('ZRANGE', LEASES, 0, -1))
-  claim(redis.call('ZRANGE', RETRY, 0, -1))
-  local held = redis.call('ZRANGE', WAITING, 0, -1)
-  for i = 1, #held do held[i] = unpadded(string.match(held[i], '%z([^%z]*)$')) end
-  claim(held)
-end
-
 local function read_new(consumer, count)
   local found = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', LOG, '>')
-  if type(found) == 'table' and found.err then
-    if string.sub(found.err, 1, 7) ~= 'NOGROUP' then return found end
+  if is_lost(found) then
     recreate()
     found = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', LOG, '>')
   end
@@ -61,7 +68,8 @@ local largest = math.max(tonumber(redis.call('HGET', KEYS[2], 'largest') or 1), 
 local deadline = now + ack_timeout
 local reply = {now, epoch, '', ''}
 local checkpoint, sequence
-for c = 6, #ARGV, 2 do
+local record = {number(call), number(now), epoch}
+for c = 9, #ARGV, 2 do
   local consumer, wanted = ARGV[c], tonumber(ARGV[c + 1])
   local deliveries, leased, tries = {}, {}, {}
 
@@ -69,6 +77,8 @@ for c = 6, #ARGV, 2 do
     deliveries[#deliveries + 1] = {entry, lease, failures, deadline}
     leased[#leased + 1] = deadline
     leased[#leased + 1] = entry[1]
+    record[#record + 1] = entry[1]
+    record[#record + 1] = number(lease)
     room = room - #entry[2][#entry[2]]
   end
 
@@ -85,7 +95,7 @@ for c = 6, #ARGV, 2 do
       redis.call('ZREM', RETRY, position)
       if entry then
         lease = lease + 1
-        redis.call('XCLAIM', LOG, GROUP, consumer, 0, position, 'RETRYCOUNT', failures + 1, 'FORCE', 'JUSTID')
+        claim(consumer, position, failures + 1)
         tries[#tries + 1] = position
         tries[#tries + 1] = number(lease) .. ' ' .. number(failures)
         deliver(entry, lease, failures)
@@ -112,8 +122,21 @@ for c = 6, #ARGV, 2 do
   if #tries > 0 then redis.call('HSET', TRIES, unpack(tries)) end
   reply[#reply + 1] = deliveries
 end
+if answered or #record > 3 then
+  redis.call('HSET', CALLS, caller, table.concat(record, ' '))
+  redis.call('PEXPIRE', CALLS, number(ack_timeout))
+  if redis.call('HLEN', CALLS) > 64 then
+    -- Callers that are gone; the leases of their last calls have run out.
+    local some = redis.call('HRANDFIELD', CALLS, 2, 'WITHVALUES')
+    for i = 1, #some, 2 do
+      local at = tonumber(string.match(some[i + 1], '^%d+ (%d+)'))
+      if at < now - ack_timeout then redis.call('HDEL', CALLS, some[i]) end
+    end
+  end
+end
 if checkpoint then redis.call('HSET', META, 'checkpoint', checkpoint, 'checkpoint_sequence', sequence) end
-woken = false
+-- What this call did not take is for others.
+woken = returned and redis.call('ZCOUNT', RETRY, '-inf', now) > 0
 conclude()
 
 local next_due

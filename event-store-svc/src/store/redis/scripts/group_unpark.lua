@@ -21,7 +21,7 @@ for _, position in ipairs(positions) do
       redis.call('HSET', TRIES, position, lease .. ' 0')
       redis.call('HDEL', DONE, position)
       redis.call('ZREM', DONE_AT, position)
-      redis.call('XCLAIM', LOG, GROUP, 'parked', 0, position, 'FORCE', 'JUSTID')
+      claim('parked', position, 0)
       local subject = ordered and entry[2][5] == 's' and entry[2][6]
       if subject and redis.call('HSETNX', BUSY, subject, position) == 0 then
         redis.call('ZADD', WAITING, 0, subject .. '\0' .. padded(position))
