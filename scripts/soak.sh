@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# Plays the scenario again and again for SOAK_MINUTES while services and Redis are killed;
-# arguments go to the `soak` program (see `soak --help`).
+# The long runs: the tests that draw at random with more cases and more data, then the scenario
+# again and again for SOAK_MINUTES while services and Redis are killed. Arguments go to the `soak`
+# program (see `soak --help`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 need_rust
 need_redis
+scripts/tools.sh valkey
+
+say "== histories against the models, crowds, random bytes"
+export PROPERTY_CASES="${PROPERTY_CASES:-3000}" EVENTS="${EVENTS:-100000}" RANDOM_STRINGS="${RANDOM_STRINGS:-1000000}"
+cargo test ${LOCKED:-} -p event-store-svc --test property --test concurrency --test bad_input -- --nocapture
+cargo test ${LOCKED:-} -p message-queue-svc --test queue model -- --nocapture
+
+say "== the scenario under kills"
 if [ -z "${NO_BUILD:-}" ]; then
   cargo build ${LOCKED:-} --release --workspace --bins
 fi

@@ -62,3 +62,49 @@ pub fn optional_number(value: &Value) -> Result<Option<u64>, LinkError> {
         other => number(other).map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any answer that Redis could give, with what an entry is made of among it.
+    fn answer() -> impl Strategy<Value = Value> {
+        let known =
+            prop_oneof![Just("q"), Just("r"), Just("s"), Just("e"), Just("12-3"), Just("7")];
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            any::<i64>().prop_map(Value::Int),
+            known.prop_map(|text| Value::BulkString(text.as_bytes().to_vec())),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(Value::BulkString),
+            ".{0,8}".prop_map(Value::SimpleString),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop::collection::vec(inner, 0..8).prop_map(Value::Array)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_stored_is_read_or_refused(value in answer()) {
+            // Either is fine; a panic is not.
+            let _ = entries(value.clone());
+            let _ = entry(value.clone());
+            let _ = optional_position(&value);
+            let _ = optional_number(&value);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_whatever_the_order_of_its_fields() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let fields =
+            Value::Array(["s", "order-1", "r", "4", "q", "9", "e", "event"].map(text).into());
+        let read = entry(Value::Array(vec![text("12-3"), fields])).unwrap();
+        assert_eq!(read.position, Position { ms: 12, n: 3 });
+        assert_eq!((read.sequence, read.revision, &read.event[..]), (9, Some(4), &b"event"[..]));
+        let lacking = Value::Array(vec![text("12-3"), Value::Array(vec![text("q"), text("9")])]);
+        assert!(entry(lacking).is_err());
+    }
+}
