@@ -6,6 +6,7 @@ mod check;
 mod check_message;
 mod consume;
 mod convert;
+mod held;
 mod message_queue;
 mod queues;
 mod send_stream;
@@ -35,12 +36,14 @@ pub struct Limits {
 pub struct Handlers<E> {
     engine: E,
     limits: Limits,
+    held: held::HeldByStreams,
     shutdown: Shutdown,
 }
 
 /// The two services over an engine.
 pub fn routes<E: QueueEngine>(engine: E, limits: Limits, shutdown: &Shutdown) -> RoutesBuilder {
-    let handlers = Handlers { engine, limits, shutdown: shutdown.clone() };
+    let held = held::HeldByStreams::default();
+    let handlers = Handlers { engine, limits, held, shutdown: shutdown.clone() };
     let size = limits.max_request_bytes;
     let mut routes = Routes::builder();
     routes

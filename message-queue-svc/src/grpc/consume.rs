@@ -1,6 +1,5 @@
 //! The stream of a consumer: deliveries as credit allows, and what it says of them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
@@ -14,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::check::{self, Violations};
+use super::held::{Held, HeldByStreams};
 use super::message_queue::Answers;
 use super::{convert, status};
 use crate::error::QueueError;
@@ -39,6 +39,7 @@ type Ended = Option<RpcError>;
 /// Serves one stream.
 pub fn serve<E: QueueEngine>(
     engine: E,
+    streams: HeldByStreams,
     shutdown: Shutdown,
     mut requests: Streaming<pb::ConsumeRequest>,
 ) -> Answers<pb::ConsumeResponse> {
@@ -51,7 +52,7 @@ pub fn serve<E: QueueEngine>(
         };
         let ended = match opened {
             Ok(opened) => {
-                let mut session = Session::new(engine, opened, out.clone());
+                let mut session = Session::new(engine, &streams, opened, out.clone());
                 let ended = session.run(&shutdown, requests).await;
                 session.give_back();
                 ended
@@ -110,14 +111,15 @@ struct Session<E: QueueEngine> {
     engine: E,
     opened: Opened,
     out: Out,
-    /// What the client holds, and until when.
-    held: HashMap<Receipt, Instant>,
+    /// What the client holds.
+    held: Held,
     settling: FuturesUnordered<BoxFuture<'static, Settled>>,
 }
 
 impl<E: QueueEngine> Session<E> {
-    fn new(engine: E, opened: Opened, out: Out) -> Self {
-        Self { engine, opened, out, held: HashMap::new(), settling: FuturesUnordered::new() }
+    fn new(engine: E, streams: &HeldByStreams, opened: Opened, out: Out) -> Self {
+        let held = streams.open(&opened.queue);
+        Self { engine, opened, out, held, settling: FuturesUnordered::new() }
     }
 
     async fn run(
@@ -136,7 +138,7 @@ impl<E: QueueEngine> Session<E> {
             if next.is_none() && credit > 0 && reading && Instant::now() >= ask_at {
                 next = Some(seat.next(credit, lease).boxed());
             }
-            let overdue = if credit == 0 { self.held.values().min().copied() } else { None };
+            let overdue = if credit == 0 { self.held.first_end() } else { None };
             let look_at = overdue.map_or(ask_at.max(Instant::now() + AWAY), |end| end + OVERDUE);
             tokio::select! {
                 biased;
@@ -175,9 +177,12 @@ impl<E: QueueEngine> Session<E> {
                     beat_at = Instant::now() + HEARTBEAT;
                 }
                 () = sleep_until(look_at), if overdue.is_some() || next.is_none() && credit > 0 && reading => {
-                    let now = Instant::now();
-                    self.held.retain(|_, end| *end + OVERDUE > now);
+                    if let Some(before) = Instant::now().checked_sub(OVERDUE) {
+                        self.held.drop_ended(before);
+                    }
                 }
+                // Credit is counted anew.
+                () = self.held.freed() => {}
                 () = sleep_until(beat_at) => {
                     let in_flight = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
                     let beat = pb::ConsumeHeartbeat { in_flight };
@@ -202,7 +207,7 @@ impl<E: QueueEngine> Session<E> {
         let leases = leases.accept();
         // Held from here on: whatever happens, they are given back.
         for lease in &leases {
-            self.held.insert(lease.receipt.clone(), now + lease.expires_in);
+            self.held.add(lease.receipt.clone(), now + lease.expires_in);
         }
         for lease in leases {
             let delivery = convert::delivery(&self.opened.queue, lease);
@@ -270,7 +275,10 @@ impl<E: QueueEngine> Session<E> {
                 None => convert::no_receipt(text),
                 Some(receipt) => {
                     let result = results.next().unwrap_or(Err(QueueError::Corrupt));
-                    self.let_go(&receipt, &result, settled.extended);
+                    match settled.extended {
+                        Some(by) => self.held.extended(&receipt, by, &result),
+                        None => self.held.settled(&receipt, &result),
+                    }
                     convert::outcome(text, result)
                 }
             };
@@ -279,38 +287,13 @@ impl<E: QueueEngine> Session<E> {
         Ok(())
     }
 
-    fn let_go(
-        &mut self,
-        receipt: &Receipt,
-        result: &QueueResult<()>,
-        extended: Option<Option<Duration>>,
-    ) {
-        match (result, extended) {
-            (Ok(()), Some(by)) => {
-                // How long the queue's own lease is, is not known here: long enough.
-                let end = Instant::now() + by.unwrap_or(MAX_LEASE);
-                if let Some(held) = self.held.get_mut(receipt) {
-                    *held = end;
-                }
-            }
-            (Ok(()), None) | (Err(QueueError::LeaseLost), _) => {
-                self.held.remove(receipt);
-            }
-            // Still held: to be tried again, or to run out.
-            (Err(_), _) => {}
-        }
-    }
-
     /// Gives back what the client still held.
-    fn give_back(&mut self) {
-        if !self.held.is_empty() {
-            let receipts = self.held.drain().map(|(receipt, _)| receipt);
-            let mut receipts: Vec<_> = receipts.collect();
-            // Each goes in front of those before it: the oldest comes last. Ids begin with the time.
-            receipts.sort_unstable_by(|a, b| b.entry().cmp(a.entry()));
-            for some in receipts.chunks(check::MAX_ITEMS) {
-                self.engine.give_back_later(&self.opened.queue, some.to_vec());
-            }
+    fn give_back(&self) {
+        let mut receipts = self.held.take_all();
+        // Each goes in front of those before it: the oldest comes last. Ids begin with the time.
+        receipts.sort_unstable_by(|a, b| b.entry().cmp(a.entry()));
+        for some in receipts.chunks(check::MAX_ITEMS) {
+            self.engine.give_back_later(&self.opened.queue, some.to_vec());
         }
     }
 }

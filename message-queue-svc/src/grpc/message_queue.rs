@@ -73,10 +73,12 @@ impl<E: QueueEngine> Handlers<E> {
     }
 }
 
-/// Runs a settling over the receipts that are some, and answers for all, in order.
+/// Runs a settling over the receipts that are some, says of each what became
+/// of it, and answers for all, in order.
 async fn settled(
     receipts: Vec<(String, Option<Receipt>)>,
     settle: impl AsyncFnOnce(Vec<Receipt>) -> QueueResult<Vec<QueueResult<()>>>,
+    mut note: impl FnMut(&Receipt, &QueueResult<()>),
 ) -> Result<Vec<pb::Outcome>, Status> {
     let valid: Vec<_> = receipts.iter().filter_map(|(_, receipt)| receipt.clone()).collect();
     let results = if valid.is_empty() {
@@ -86,7 +88,11 @@ async fn settled(
     };
     let mut results = results.into_iter();
     let outcome = |(text, receipt): (String, Option<Receipt>)| match receipt {
-        Some(_) => convert::outcome(text, results.next().unwrap_or(Err(QueueError::Corrupt))),
+        Some(receipt) => {
+            let result = results.next().unwrap_or(Err(QueueError::Corrupt));
+            note(&receipt, &result);
+            convert::outcome(text, result)
+        }
         None => convert::no_receipt(text),
     };
     Ok(receipts.into_iter().map(outcome).collect())
@@ -137,8 +143,12 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<Streaming<pb::ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        let stream =
-            consume::serve(self.engine.clone(), self.shutdown.clone(), request.into_inner());
+        let stream = consume::serve(
+            self.engine.clone(),
+            self.held.clone(),
+            self.shutdown.clone(),
+            request.into_inner(),
+        );
         Ok(Response::new(stream))
     }
 
@@ -151,8 +161,9 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
         let queue = wrong.finish(queue)?;
-        let outcomes =
-            settled(receipts, async |receipts| self.engine.ack(&queue, receipts).await).await?;
+        let ack = async |receipts| self.engine.ack(&queue, receipts).await;
+        let over = |receipt: &_, result: &_| self.held.settled(&queue, receipt, result);
+        let outcomes = settled(receipts, ack, over).await?;
         Ok(Response::new(pb::AckResponse { outcomes }))
     }
 
@@ -168,7 +179,8 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         let queue = wrong.finish(queue)?;
         let nack =
             async |receipts| self.engine.give_back(&queue, receipts, how, &request.reason).await;
-        Ok(Response::new(pb::NackResponse { outcomes: settled(receipts, nack).await? }))
+        let over = |receipt: &_, result: &_| self.held.settled(&queue, receipt, result);
+        Ok(Response::new(pb::NackResponse { outcomes: settled(receipts, nack, over).await? }))
     }
 
     async fn extend(
@@ -182,7 +194,9 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         let by = check::lease(&mut wrong, "by", request.by);
         let queue = wrong.finish(queue)?;
         let extend = async |receipts| self.engine.extend(&queue, receipts, by).await;
-        Ok(Response::new(pb::ExtendResponse { outcomes: settled(receipts, extend).await? }))
+        let longer = |receipt: &_, result: &_| self.held.extended(&queue, receipt, by, result);
+        let outcomes = settled(receipts, extend, longer).await?;
+        Ok(Response::new(pb::ExtendResponse { outcomes }))
     }
 
     async fn call(
@@ -219,7 +233,8 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
             wrong.add("receipt", "is no receipt of this queue; use it as it was delivered");
         }
         let (queue, receipt) = wrong.finish(queue.zip(receipt))?;
-        let replied = self.engine.reply(&queue, receipt, request.reply).await;
+        let replied = self.engine.reply(&queue, receipt.clone(), request.reply).await;
+        self.held.settled(&queue, &receipt, &replied);
         replied.map_err(|error| status::of(&error))?;
         Ok(Response::new(pb::ReplyResponse {}))
     }

@@ -1,11 +1,13 @@
 //! Random operations against a model: each message is exactly one of ready,
-//! delayed, leased, dead or done, and the counts always add up.
+//! delayed, leased, dead or done, and the counts always add up; on Redis and on
+//! Valkey 9. `PROPERTY_CASES` sets how many histories.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use proto::messagequeue::v1 as pb;
+use redis_link::test_util::{Options, PrivateRedis, valkey_server};
 
 use crate::support::*;
 
@@ -280,14 +282,14 @@ async fn run(service: &mut Replica, queue: &str, ops: Vec<Op>) {
     }
 }
 
-#[test]
-fn any_operations_leave_each_message_in_one_place() {
+fn each_message_is_in_one_place(options: Options) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (_redis, service) = runtime.block_on(start());
-    let service = std::cell::RefCell::new(service);
+    let redis = PrivateRedis::start_with(options);
+    let service = std::cell::RefCell::new(runtime.block_on(Replica::start(&redis, &[])));
     let case = std::cell::Cell::new(0);
+    let cases = std::env::var("PROPERTY_CASES").ok().map_or(48, |cases| cases.parse().unwrap());
     let config =
-        Config { cases: 48, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
+        Config { cases, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
     let ops = proptest::collection::vec(op(), 1..80);
     let outcome = TestRunner::new(config).run(&ops, |ops| {
         case.set(case.get() + 1);
@@ -296,4 +298,14 @@ fn any_operations_leave_each_message_in_one_place() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+#[test]
+fn any_operations_leave_each_message_in_one_place_on_redis() {
+    each_message_is_in_one_place(Options::default());
+}
+
+#[test]
+fn any_operations_leave_each_message_in_one_place_on_valkey() {
+    each_message_is_in_one_place(Options { server: Some(valkey_server()), ..Options::default() });
 }

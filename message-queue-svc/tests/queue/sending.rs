@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use proto::messagequeue::v1 as pb;
-use redis_link::test_util::{Options, PrivateRedis};
+use redis_link::test_util::{Options, PrivateRedis, valkey_server};
 
 use crate::support::*;
 
@@ -216,6 +216,27 @@ async fn durability_is_honest() {
     let mut service = Replica::start(&redis, &[]).await;
     let sent = service.mq.send(request(pb::Durability::Fsynced)).await.unwrap().into_inner();
     assert_eq!(sent.durability(), pb::Durability::Fsynced);
+}
+
+#[tokio::test]
+async fn an_fsync_is_asked_for_where_redis_does_not_do_it_anyway() {
+    let server = Some(valkey_server());
+    // appendfsync everysec: without WAITAOF up to a second would be lost.
+    let options = Options { append_only: true, server, ..Options::default() };
+    let mut redis = PrivateRedis::start_with(options);
+    let mut service = Replica::start(&redis, &[]).await;
+    let request = pb::SendRequest {
+        queue: "q".into(),
+        messages: vec![outgoing("x")],
+        durability: pb::Durability::Fsynced.into(),
+    };
+    let sent = service.mq.send(request).await.unwrap().into_inner();
+    assert_eq!(sent.durability(), pb::Durability::Fsynced);
+    let calls = redis.cli(&["INFO", "commandstats"]);
+    assert!(calls.contains("cmdstat_waitaof:calls=1,"), "{calls}");
+    redis.restart();
+    service.until_it_answers().await;
+    assert_eq!(texts(&service.receive("q", 1).await), ["x"]);
 }
 
 #[tokio::test]

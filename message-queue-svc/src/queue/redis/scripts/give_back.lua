@@ -12,7 +12,9 @@ local multiplier = tonumber(settings[4] or 2)
 math.randomseed(tonumber(ARGV[1]))
 
 local function backoff(failures)
-  local wait = math.min(longest, initial * multiplier ^ math.min(failures, 1000))
+  -- 0 times what has grown beyond all numbers is not a number.
+  if initial == 0 then return 0 end
+  local wait = math.min(longest, initial * multiplier ^ failures)
   return math.floor(wait * (1 + 0.2 * math.random()))
 end
 
