@@ -187,19 +187,16 @@ async fn all_ready(probes: &[(String, Probe)]) -> anyhow::Result<()> {
     join_all(waits).await.into_iter().collect()
 }
 
+/// The same as a deployment needs.
+const REDIS_CONFIG: &str = include_str!("../../../../deploy/redis.conf");
+
 fn redis(args: &Args) -> anyhow::Result<Member> {
     let data = args.data_dir.canonicalize()?.join("redis");
+    let config = data.join("redis.conf");
+    fs::write(&config, REDIS_CONFIG)
+        .with_context(|| format!("cannot write {}", config.display()))?;
     let port = args.redis_port.to_string();
-    let settings = [
-        ["--port", &port],
-        ["--bind", "127.0.0.1"],
-        ["--appendonly", "yes"],
-        ["--appendfsync", "everysec"],
-        ["--maxmemory-policy", "noeviction"],
-        // The append-only file is the data; snapshots beside it would only cost.
-        ["--save", ""],
-        ["--daemonize", "no"],
-    ];
+    let settings = [["--port", &port], ["--bind", "127.0.0.1"], ["--daemonize", "no"]];
     let program = redis_server();
     if program.components().count() > 1 && !program.is_file() {
         bail!("REDIS_SERVER_BIN: {} is not there", program.display());
@@ -208,10 +205,8 @@ fn redis(args: &Args) -> anyhow::Result<Member> {
         plan: Plan {
             name: "redis".to_owned(),
             program,
-            args: settings
-                .iter()
-                .flatten()
-                .map(Into::into)
+            args: std::iter::once(config.into())
+                .chain(settings.iter().flatten().map(Into::into))
                 .chain(["--dir".into(), data.into_os_string()])
                 .collect(),
             orphaned: Signal::SIGTERM,
