@@ -33,8 +33,9 @@ pub struct Args {
     #[arg(long, env = "GATEWAY_PORT", default_value_t = 5000)]
     pub gateway_port: u16,
 
-    /// First of the ten ports on which the shop's workers tell their health.
-    #[arg(long, env = "HEALTH_PORT", default_value_t = 50061)]
+    /// First of the ten ports on which the shop's workers tell their health; the default is below
+    /// the ports that the kernel gives to outgoing connections.
+    #[arg(long, env = "HEALTH_PORT", default_value_t = 15061)]
     pub health_port: u16,
 }
 

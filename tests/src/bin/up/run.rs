@@ -227,7 +227,7 @@ fn welcome(args: &Args, logs: &Path, took: Duration) -> String {
     };
     format!(
         "\nready after {took:.1?}\n\n\
-         \x20 shop: REST and page  http://{host}:{gateway}\n\
+         \x20 shop: REST           http://{host}:{gateway}\n\
          \x20 event-store-svc      {host}:{store}\n\
          \x20 message-queue-svc    {host}:{queue}\n\
          \x20 Redis                127.0.0.1:{redis}, for the two services only\n\
