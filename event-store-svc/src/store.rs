@@ -73,6 +73,14 @@ pub struct SharedEvent {
     pub recorded: Bytes,
 }
 
+impl SharedEvent {
+    /// Encodes an event of this topic.
+    #[must_use]
+    pub fn new(topic: &Name, stored: StoredEvent) -> Self {
+        Self { recorded: stored.to_recorded(topic), stored }
+    }
+}
+
 /// What happens on one topic of a subscription.
 #[derive(Clone, Debug)]
 pub enum TailItem {
@@ -286,7 +294,7 @@ pub trait Groups: Send + Sync + 'static {
     /// store is unavailable.
     fn give_back(&self, topic: &Name, group: &Name, unused: Vec<Receipt>);
 
-    /// Lists parked events, oldest first, after the first `skip`.
+    /// Lists parked events, oldest first; `after` is the `next` of the page before.
     fn list_parked(
         &self,
         topic: &Name,

@@ -8,6 +8,7 @@ pub mod config;
 pub mod health;
 mod incoming;
 pub mod lane;
+pub mod names;
 pub mod rpc_error;
 pub mod serve;
 pub mod shutdown;

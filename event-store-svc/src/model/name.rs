@@ -3,24 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
+use svc_runtime::names;
+
 /// The name of a topic, a group or a consumer: `[a-z0-9][a-z0-9._-]{0,127}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 impl Name {
     /// What a name must look like, for messages.
-    pub const RULE: &str =
-        "must be 1 to 128 of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit";
+    pub const RULE: &str = names::NAME_RULE;
 
     /// Checks a name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let (first, rest) = text.as_bytes().split_first()?;
-        let valid = plain(*first)
-            && rest.len() < 128
-            && rest.iter().all(|byte| plain(*byte) || b"._-".contains(byte));
-        valid.then(|| Self(text.into()))
+        names::is_name(text).then(|| Self(text.into()))
     }
 
     /// The name as text.
@@ -59,7 +55,7 @@ impl Subject {
     /// Whether this is a subject.
     #[must_use]
     pub fn is_valid(text: &str) -> bool {
-        (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
+        names::is_key(text)
     }
 
     /// The subject as text.

@@ -19,11 +19,6 @@ const STEPS: usize = 100;
 /// How long a replica has a topic's sweep for itself.
 const SWEEP_HOLD_MS: u64 = 4_000;
 
-/// What goes: the first `count` events of what was read.
-struct Cut {
-    count: usize,
-}
-
 impl RedisStore {
     /// Sweeps the topics that have a limit and are not being swept by another replica.
     pub(super) async fn sweep_topics(&self) -> Result<()> {
@@ -75,8 +70,7 @@ impl RedisStore {
                 bytes = bytes.saturating_sub(event.event.len() as u64);
                 count += 1;
             }
-            if count == 0 || !self.trim(name, &oldest, Cut { count }).await? || count < oldest.len()
-            {
+            if count == 0 || !self.trim(name, &oldest[..count]).await? || count < oldest.len() {
                 return Ok(());
             }
         }
@@ -94,15 +88,14 @@ impl RedisStore {
             if oldest.is_empty() || before == Position::ZERO {
                 return Ok(removed);
             }
-            if self.trim(topic, &oldest, Cut { count: oldest.len() }).await? {
+            if self.trim(topic, &oldest).await? {
                 removed += oldest.len() as u64;
             }
         }
     }
 
-    /// One step; false when another replica was faster.
-    async fn trim(&self, topic: &Name, oldest: &[StoredEvent], cut: Cut) -> Result<bool> {
-        let going = &oldest[..cut.count];
+    /// One step: removes these, the oldest there are; false when another replica was faster.
+    async fn trim(&self, topic: &Name, going: &[StoredEvent]) -> Result<bool> {
         let (Some(first), Some(last)) = (going.first(), going.last()) else {
             return Ok(false);
         };

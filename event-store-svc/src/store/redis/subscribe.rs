@@ -69,10 +69,7 @@ impl RedisStore {
         }
         let count = state.page().min(PAGE_EVENTS);
         let page = self.range(topic, at.after(), Position::MAX, Direction::Forward, count).await?;
-        let share = |stored: crate::model::StoredEvent| {
-            let recorded = stored.to_recorded(topic);
-            SharedEvent { stored, recorded }
-        };
+        let share = |stored| SharedEvent::new(topic, stored);
         Ok(page.into_iter().map(share).collect())
     }
 }

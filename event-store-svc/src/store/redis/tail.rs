@@ -227,10 +227,7 @@ impl Reader {
             return Ok((head, false));
         };
         if self.tail.ring.receiver_count() > 0 {
-            let share = |stored: crate::model::StoredEvent| {
-                let recorded = stored.to_recorded(&self.topic);
-                SharedEvent { stored, recorded }
-            };
+            let share = |stored| SharedEvent::new(&self.topic, stored);
             // Nobody may listen any more.
             let _ = self.tail.ring.send(events.into_iter().map(share).collect());
         }
