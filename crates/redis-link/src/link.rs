@@ -14,10 +14,6 @@ use crate::{
     supervisor::{Change, Slot, shared_client},
 };
 
-/// How often a script is loaded again for one call, when somebody keeps
-/// flushing them.
-const LOAD_ATTEMPTS: usize = 3;
-
 /// All that a service has of Redis. Cheap to clone; the connections close
 /// with the last clone.
 ///
@@ -244,22 +240,26 @@ pub(crate) async fn invoke(
     connection: &mut MultiplexedConnection,
     call: &Call<'_>,
 ) -> Result<Value, LinkError> {
-    let mut attempts = 0;
-    loop {
-        match send(connection, call.cmd()).await {
-            Err(error) if error.code() == Some("NOSCRIPT") && attempts < LOAD_ATTEMPTS => {
-                attempts += 1;
-                debug!(script = call.script().name(), "loading a script");
-                // Nothing of the call itself is under way: whatever happens
-                // while loading, it was not executed.
-                send(connection, &call.script().load()).await.map_err(|error| match error {
-                    LinkError::OutcomeUnknown(detail) => LinkError::Unavailable(detail),
-                    other => other,
-                })?;
-            }
-            outcome => return outcome,
-        }
+    let unknown = |answer: &Result<Value, LinkError>| {
+        matches!(answer, Err(error) if error.code() == Some("NOSCRIPT"))
+    };
+    let answer = send(connection, call.cmd()).await;
+    if !unknown(&answer) {
+        return answer;
     }
+    debug!(script = call.script().name(), "loading a script");
+    // Nothing of the call itself is under way: whatever happens while loading,
+    // it was not executed.
+    send(connection, &call.script().load()).await.map_err(|error| match error {
+        LinkError::OutcomeUnknown(detail) => LinkError::Unavailable(detail),
+        other => other,
+    })?;
+    let answer = send(connection, call.cmd()).await;
+    if !unknown(&answer) {
+        return answer;
+    }
+    // Somebody keeps flushing them: this way there is nothing to be forgotten.
+    send(connection, &call.with_source()).await
 }
 
 /// Turns what the supervisors tell into readiness and generations.

@@ -1,7 +1,7 @@
 //! Lua scripts: hashed once, called by hash, loaded when Redis has forgotten
 //! them.
 
-use redis::{Cmd, ToRedisArgs};
+use redis::{Arg, Cmd, ToRedisArgs};
 
 /// A script. Make it once, in a `LazyLock`.
 ///
@@ -73,5 +73,18 @@ impl<'s> Call<'s> {
 
     pub(crate) fn cmd(&self) -> &Cmd {
         &self.cmd
+    }
+
+    /// The same call with the source in place of its hash: Redis cannot have
+    /// forgotten it.
+    pub(crate) fn with_source(&self) -> Cmd {
+        let mut cmd = Cmd::new();
+        cmd.arg("EVAL").arg(&self.script.source);
+        for arg in self.cmd.args_iter().skip(2) {
+            if let Arg::Simple(arg) = arg {
+                cmd.arg(arg);
+            }
+        }
+        cmd
     }
 }

@@ -2,7 +2,13 @@
 //! full, and what is told of it.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has to fail")]
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use redis_link::{
     Link, LinkError, Script, Value, cmd,
@@ -49,6 +55,34 @@ async fn a_flushed_script_is_loaded_again() {
         assert_eq!(&answer.next_bytes().unwrap()[..], b"by\0tes");
         assert_eq!(answer.next_int().unwrap(), 42);
         assert_eq!(redis.cli(&["SCRIPT", "FLUSH"]), "OK\n");
+    }
+}
+
+#[tokio::test]
+async fn a_script_runs_however_often_it_is_flushed() {
+    let redis = Arc::new(PrivateRedis::start());
+    let link = connected(&redis).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let flushing = {
+        let (redis, over) = (redis.clone(), over.clone());
+        std::thread::spawn(move || {
+            while !over.load(Relaxed) {
+                assert_eq!(redis.cli(&["SCRIPT", "FLUSH"]), "OK\n");
+            }
+        })
+    };
+    let mut answers = Vec::new();
+    for number in 0..3_000 {
+        let mut call = SET_AND_GET.call(&["{a}:1"]);
+        call.arg(&b"by\0tes"[..]).arg(number);
+        answers.push(link.invoke(&call).await);
+    }
+    over.store(true, Relaxed);
+    flushing.join().unwrap();
+    for (number, answer) in answers.into_iter().enumerate() {
+        let mut answer = values::Items::of(answer.unwrap()).unwrap();
+        assert_eq!(&answer.next_bytes().unwrap()[..], b"by\0tes");
+        assert_eq!(answer.next_unsigned().unwrap(), number as u64 + 1);
     }
 }
 
