@@ -240,11 +240,8 @@ pub(crate) async fn invoke(
     connection: &mut MultiplexedConnection,
     call: &Call<'_>,
 ) -> Result<Value, LinkError> {
-    let unknown = |answer: &Result<Value, LinkError>| {
-        matches!(answer, Err(error) if error.code() == Some("NOSCRIPT"))
-    };
     let answer = send(connection, call.cmd()).await;
-    if !unknown(&answer) {
+    if !is_unknown(&answer) {
         return answer;
     }
     debug!(script = call.script().name(), "loading a script");
@@ -255,11 +252,16 @@ pub(crate) async fn invoke(
         other => other,
     })?;
     let answer = send(connection, call.cmd()).await;
-    if !unknown(&answer) {
+    if !is_unknown(&answer) {
         return answer;
     }
     // Somebody keeps flushing them: this way there is nothing to be forgotten.
     send(connection, &call.with_source()).await
+}
+
+/// Whether Redis doesn't know the script.
+fn is_unknown(answer: &Result<Value, LinkError>) -> bool {
+    answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT"))
 }
 
 /// Turns what the supervisors tell into readiness and generations.
