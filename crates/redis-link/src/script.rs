@@ -11,7 +11,7 @@ use redis::{Arg, Cmd, ToRedisArgs};
 #[derive(Debug)]
 pub struct Script {
     name: &'static str,
-    source: &'static str,
+    source: String,
     hash: String,
 }
 
@@ -19,7 +19,9 @@ impl Script {
     /// A script called `name` in logs.
     #[must_use]
     pub fn new(name: &'static str, source: &'static str) -> Self {
-        Self { name, source, hash: redis::Script::new(source).get_hash().to_owned() }
+        let source = compact(source);
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { name, source, hash }
     }
 
     /// Its name in logs.
@@ -30,7 +32,7 @@ impl Script {
 
     pub(crate) fn load(&self) -> Cmd {
         let mut cmd = Cmd::with_capacity(3, self.source.len() + 16);
-        cmd.arg("SCRIPT").arg("LOAD").arg(self.source);
+        cmd.arg("SCRIPT").arg("LOAD").arg(&self.source);
         cmd
     }
 
@@ -43,13 +45,39 @@ impl Script {
     /// As [`Script::call`], with room for so many arguments and bytes.
     #[must_use]
     pub fn call_sized<K: ToRedisArgs>(&self, keys: &[K], args: usize, bytes: usize) -> Call<'_> {
+        self.build("EVALSHA", &self.hash, keys, args, bytes)
+    }
+
+    /// As [`Script::call_sized`], but with the script itself, so that Redis cannot have forgotten
+    /// it: calls that must not overtake each other may then be under way together.
+    #[must_use]
+    pub fn call_whole<K: ToRedisArgs>(&self, keys: &[K], args: usize, bytes: usize) -> Call<'_> {
+        self.build("EVAL", &self.source, keys, args, bytes + self.source.len())
+    }
+
+    fn build<K: ToRedisArgs>(
+        &self,
+        command: &str,
+        script: &str,
+        keys: &[K],
+        args: usize,
+        bytes: usize,
+    ) -> Call<'_> {
         let mut cmd = Cmd::with_capacity(3 + keys.len() + args, 128 + keys.len() * 48 + bytes);
-        cmd.arg("EVALSHA").arg(&self.hash).arg(keys.len());
+        cmd.arg(command).arg(script).arg(keys.len());
         for key in keys {
             cmd.arg(key);
         }
         Call { script: self, cmd }
     }
+}
+
+/// A script without its comments and indentation: what Redis hashes and keeps. (No script has a
+/// text of several lines.)
+fn compact(source: &str) -> String {
+    let lines = source.lines().map(str::trim_start);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("--"));
+    lines.fold(String::with_capacity(source.len()), |kept, line| kept + line + "\n")
 }
 
 /// One call of a script being put together; arguments are copied once, into

@@ -5,6 +5,8 @@
 //! ever waits on a timer: an idle lane runs a lone item at once, a busy one runs large batches.
 //! The input of a lane is bounded, and a lane without work is none.
 
+mod place;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::Future;
@@ -12,8 +14,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use tokio::sync::{Notify, oneshot};
+
+use place::Place;
 
 /// What a lane does with a batch.
 pub trait LaneWork: Send + Sync + 'static {
@@ -31,11 +34,43 @@ pub trait LaneWork: Send + Sync + 'static {
         items: Vec<Self::Item>,
     ) -> impl Future<Output = Vec<Self::Answer>> + Send;
 
+    /// Runs a batch of a lane that overlaps batches (see [`LaneOptions::overlap`]), on condition
+    /// that what its predecessor was built on still holds. Batches with an epoch are begun in
+    /// order, and each is polled before the next is begun: what the first poll sends is sent in
+    /// order too.
+    fn run_in_epoch(
+        &self,
+        key: &Self::Key,
+        items: Vec<Self::Item>,
+        epoch: Option<u64>,
+    ) -> impl Future<Output = InEpoch<Self>> + Send
+    where
+        Self: Sized,
+    {
+        let _ = epoch;
+        async move { InEpoch::Ran { answers: self.run(key, items).await, epoch: None } }
+    }
+
     /// How many of the batch's items this one stands for.
     fn count(item: &Self::Item) -> usize;
 
     /// How many bytes it carries.
     fn bytes(item: &Self::Item) -> usize;
+}
+
+/// What came of a batch that may have been under way with another one.
+#[derive(Debug)]
+pub enum InEpoch<W: LaneWork> {
+    /// It ran.
+    Ran {
+        /// The answers of its items, in their order and as many.
+        answers: Vec<W::Answer>,
+        /// What later batches may be built on; none: they have to wait for each other.
+        epoch: Option<u64>,
+    },
+    /// It was not run, because its epoch no longer holds: these are its items. Neither was what is
+    /// behind it; the lane runs all of it again, in order and one by one.
+    Over(Vec<W::Item>),
 }
 
 /// How large batches get, and how much waits for them.
@@ -49,13 +84,21 @@ pub struct LaneOptions {
     pub capacity: usize,
     /// Batches under way at once; only with one of them are batches run in order.
     pub depth: usize,
+    /// With a depth of one: large batches may overlap, one being prepared and sent while the one
+    /// before it is under way. Their order holds, see [`LaneWork::run_in_epoch`].
+    pub overlap: bool,
 }
 
 impl Default for LaneOptions {
     fn default() -> Self {
-        Self { max_items: 1_000, max_bytes: 1 << 20, capacity: 4_096, depth: 2 }
+        Self { max_items: 1_000, max_bytes: 1 << 20, capacity: 4_096, depth: 2, overlap: false }
     }
 }
+
+/// As many items as make a batch worth sending while another one is under way …
+const OVERLAP_ITEMS: usize = 64;
+/// … or as many bytes.
+const OVERLAP_BYTES: usize = 64 << 10;
 
 /// Why a lane gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,14 +119,24 @@ struct Queued<W: LaneWork> {
 /// A lane is there as long as it has work.
 struct Lane<W: LaneWork> {
     queue: VecDeque<Queued<W>>,
+    /// What the items of the queue count.
+    waiting: usize,
     under_way: usize,
     /// Rung when a batch was taken out of the queue.
     room: Arc<Notify>,
+    /// Rung when enough waits for a batch that overlaps another.
+    enough: Arc<Notify>,
 }
 
 impl<W: LaneWork> Default for Lane<W> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), under_way: 0, room: Arc::default() }
+        Self {
+            queue: VecDeque::new(),
+            waiting: 0,
+            under_way: 0,
+            room: Arc::default(),
+            enough: Arc::default(),
+        }
     }
 }
 
@@ -193,7 +246,12 @@ impl<W: LaneWork> Shared<W> {
         item: W::Item,
     ) -> Pending<W::Answer> {
         let (answer, pending) = oneshot::channel();
+        let before = lane.waiting;
+        lane.waiting += W::count(&item);
         lane.queue.push_back(Queued { item, answer });
+        if before < OVERLAP_ITEMS && lane.waiting >= OVERLAP_ITEMS {
+            lane.enough.notify_one();
+        }
         if lane.under_way < self.options.depth {
             lane.under_way += 1;
             let place = Place { shared: self.clone(), key: key.clone() };
@@ -214,149 +272,12 @@ impl<W: LaneWork> Shared<W> {
             }
             length += 1;
         }
-        let batch = lane.queue.drain(..length).collect();
+        let batch: Vec<_> = lane.queue.drain(..length).collect();
+        lane.waiting -= batch.iter().map(|queued| W::count(&queued.item)).sum::<usize>();
         lane.room.notify_waiters();
         batch
     }
 }
 
-/// One of the batches that may be under way in a lane. However it ends, what waits is run.
-struct Place<W: LaneWork> {
-    shared: Arc<Shared<W>>,
-    key: W::Key,
-}
-
-impl<W: LaneWork> Place<W> {
-    /// Runs batches until nothing waits.
-    async fn serve(self) {
-        loop {
-            let batch = match self.shared.lanes.get_mut(&self.key) {
-                Some(mut lane) => self.shared.batch(&mut lane),
-                None => return,
-            };
-            if batch.is_empty() {
-                return;
-            }
-            let (items, callers): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|queued| (queued.item, queued.answer)).unzip();
-            let answers = self.shared.work.run(&self.key, items).await;
-            for (caller, answer) in callers.into_iter().zip(answers) {
-                // A caller that went away does not need its answer.
-                let _ = caller.send(answer);
-            }
-        }
-    }
-}
-
-impl<W: LaneWork> Drop for Place<W> {
-    fn drop(&mut self) {
-        let Entry::Occupied(mut lane) = self.shared.lanes.entry(self.key.clone()) else { return };
-        if !lane.get().queue.is_empty() {
-            // What came while this ended, or waited for a caller that went away.
-            let place = Self { shared: self.shared.clone(), key: self.key.clone() };
-            tokio::spawn(place.serve());
-        } else if lane.get().under_way > 1 {
-            lane.get_mut().under_way -= 1;
-        } else {
-            lane.remove();
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    /// Answers each number with itself, one permit a batch, and notes how batches were cut.
-    struct Echo {
-        batches: Mutex<Vec<Vec<usize>>>,
-        gate: tokio::sync::Semaphore,
-    }
-
-    impl LaneWork for Arc<Echo> {
-        type Key = &'static str;
-        type Item = usize;
-        type Answer = usize;
-
-        async fn run(&self, _: &&'static str, items: Vec<usize>) -> Vec<usize> {
-            self.batches.lock().unwrap().push(items.clone());
-            self.gate.acquire().await.unwrap().forget();
-            items
-        }
-
-        fn count(_: &usize) -> usize {
-            1
-        }
-
-        fn bytes(item: &usize) -> usize {
-            *item
-        }
-    }
-
-    fn lanes(options: LaneOptions) -> (Arc<Echo>, Lanes<Arc<Echo>>) {
-        let echo =
-            Arc::new(Echo { batches: Mutex::default(), gate: tokio::sync::Semaphore::new(0) });
-        (echo.clone(), Lanes::new(echo, options))
-    }
-
-    #[tokio::test]
-    async fn work_gathers_while_batches_are_under_way() {
-        let (echo, lanes) = lanes(LaneOptions { depth: 1, max_bytes: 10, ..Default::default() });
-        let mut pending = Vec::new();
-        for item in [1, 2, 3, 4, 5, 11, 1] {
-            pending.push(lanes.submit(&"a", item).await);
-            // Lets the lane start its first batch before the others come.
-            tokio::task::yield_now().await;
-        }
-        echo.gate.add_permits(100);
-        let mut answers = Vec::new();
-        for answer in pending {
-            answers.push(answer.answer().await.unwrap());
-        }
-        assert_eq!(answers, [1, 2, 3, 4, 5, 11, 1]);
-        let batches = echo.batches.lock().unwrap().clone();
-        assert_eq!(batches, [vec![1], vec![2, 3, 4], vec![5], vec![11], vec![1]]);
-    }
-
-    #[tokio::test]
-    async fn a_full_lane_says_so() {
-        let (echo, lanes) = lanes(LaneOptions { depth: 1, capacity: 1, ..Default::default() });
-        let first = lanes.submit(&"a", 1).await;
-        while echo.batches.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        let second = lanes.submit(&"a", 2).await;
-        assert_eq!(lanes.run(&"a", 3).await, Err(LaneError::Full));
-        echo.gate.add_permits(2);
-        assert_eq!(first.answer().await, Ok(1));
-        assert_eq!(second.answer().await, Ok(2));
-    }
-
-    #[tokio::test]
-    async fn a_lane_without_work_is_none() {
-        let (echo, lanes) = lanes(LaneOptions::default());
-        echo.gate.add_permits(2);
-        for item in [1, 2] {
-            assert_eq!(lanes.run(&"a", item).await, Ok(item));
-            assert!(lanes.is_empty());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_goes_away_holds_nobody_up() {
-        let (echo, lanes) = lanes(LaneOptions { depth: 1, ..Default::default() });
-        let gone = {
-            let lanes = lanes.clone();
-            tokio::spawn(async move { lanes.run(&"a", 1).await })
-        };
-        while echo.batches.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        let second = lanes.submit(&"a", 2).await;
-        gone.abort();
-        echo.gate.add_permits(1);
-        assert_eq!(second.answer().await, Ok(2));
-    }
-}
+mod tests;

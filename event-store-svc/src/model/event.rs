@@ -198,8 +198,6 @@ fn put_field(buf: &mut BytesMut, tag: u32, value: &[u8]) {
 pub struct StoredEvent {
     /// Where.
     pub position: Position,
-    /// Its number in the topic.
-    pub sequence: u64,
     /// Its number within its subject.
     pub revision: Option<u64>,
     /// The encoded event.
@@ -222,7 +220,7 @@ impl StoredEvent {
         put_field(&mut buf, 1, topic.as_bytes());
         put_field(&mut buf, 2, position.as_bytes());
         encode_key(3, WireType::Varint, &mut buf);
-        encode_varint(self.sequence, &mut buf);
+        encode_varint(self.position.sequence, &mut buf);
         if let Some(revision) = self.revision {
             encode_key(4, WireType::Varint, &mut buf);
             encode_varint(revision, &mut buf);
@@ -309,15 +307,14 @@ mod tests {
     #[test]
     fn a_recorded_event_decodes_as_the_proto_says() {
         let stored = StoredEvent {
-            position: Position { ms: 1_700_000_000_123, n: 4 },
-            sequence: 9,
+            position: Position { ms: 1_700_000_000_123, sequence: 9 },
             revision: Some(0),
             event: event().encode_to_vec().into(),
         };
         let recorded =
             RecordedEvent::decode(stored.to_recorded(&Name::parse("order").unwrap())).unwrap();
         assert_eq!(recorded.topic, "order");
-        assert_eq!(recorded.position, "1700000000123-4");
+        assert_eq!(recorded.position, "1700000000123-9");
         assert_eq!(recorded.sequence, 9);
         assert_eq!(recorded.subject_revision, Some(0));
         let at = recorded.recorded_at.unwrap();

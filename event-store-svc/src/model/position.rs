@@ -3,28 +3,28 @@
 use std::fmt;
 use std::time::Duration;
 
-/// `<milliseconds>-<number>`, compared as two integers. The order of events.
+/// `<milliseconds>-<sequence>`, compared as two integers. The order of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Milliseconds since 1970, by Redis' clock.
     pub ms: u64,
-    /// Tells events of one millisecond apart.
-    pub n: u64,
+    /// The event's dense number in its topic: 1, 2, 3 …
+    pub sequence: u64,
 }
 
 impl Position {
     /// Before every event.
-    pub const ZERO: Self = Self { ms: 0, n: 0 };
+    pub const ZERO: Self = Self { ms: 0, sequence: 0 };
     /// After every event.
-    pub const MAX: Self = Self { ms: u64::MAX, n: u64::MAX };
+    pub const MAX: Self = Self { ms: u64::MAX, sequence: u64::MAX };
 
     /// What a position must look like, for messages.
     pub const RULE: &str = "must be a position as the service gave it, as in 1700000000000-0";
 
-    /// The first position of a millisecond.
+    /// Before the events of a millisecond.
     #[must_use]
     pub fn at(ms: u64) -> Self {
-        Self { ms, n: 0 }
+        Self { ms, sequence: 0 }
     }
 
     /// Reads a position.
@@ -34,15 +34,15 @@ impl Position {
             let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             plain.then(|| text.parse().ok()).flatten()
         };
-        let (ms, n) = text.split_once('-')?;
-        Some(Self { ms: digits(ms)?, n: digits(n)? })
+        let (ms, sequence) = text.split_once('-')?;
+        Some(Self { ms: digits(ms)?, sequence: digits(sequence)? })
     }
 
     /// The next one that could be.
     #[must_use]
     pub fn after(self) -> Self {
-        match self.n.checked_add(1) {
-            Some(n) => Self { ms: self.ms, n },
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Self { ms: self.ms, sequence },
             None => Self::at(self.ms.saturating_add(1)),
         }
     }
@@ -50,10 +50,10 @@ impl Position {
     /// The last one that could be before.
     #[must_use]
     pub fn before(self) -> Self {
-        match self.n.checked_sub(1) {
-            Some(n) => Self { ms: self.ms, n },
+        match self.sequence.checked_sub(1) {
+            Some(sequence) => Self { ms: self.ms, sequence },
             None if self.ms == 0 => Self::ZERO,
-            None => Self { ms: self.ms - 1, n: u64::MAX },
+            None => Self { ms: self.ms - 1, sequence: u64::MAX },
         }
     }
 
@@ -66,7 +66,7 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.n)
+        write!(f, "{}-{}", self.ms, self.sequence)
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn positions_are_two_integers() {
-        let position = Position { ms: 12, n: 3 };
+        let position = Position { ms: 12, sequence: 3 };
         assert_eq!(Position::parse("12-3"), Some(position));
         assert_eq!(position.to_string(), "12-3");
         assert!(Position::at(9) < Position::at(10));
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn neighbours() {
-        assert_eq!(Position::at(5).before(), Position { ms: 4, n: u64::MAX });
+        assert_eq!(Position::at(5).before(), Position { ms: 4, sequence: u64::MAX });
         assert_eq!(Position::at(5).before().after(), Position::at(5));
         assert_eq!(Position::ZERO.before(), Position::ZERO);
     }

@@ -29,7 +29,7 @@ impl Receipt {
         let mut bytes = [0; LENGTH];
         bytes[..4].copy_from_slice(&owner(topic, group));
         bytes[4..12].copy_from_slice(&self.position.ms.to_be_bytes());
-        bytes[12..20].copy_from_slice(&self.position.n.to_be_bytes());
+        bytes[12..20].copy_from_slice(&self.position.sequence.to_be_bytes());
         bytes[20..28].copy_from_slice(&self.epoch.to_be_bytes());
         bytes[28..].copy_from_slice(&self.lease.to_be_bytes());
         let mut text = String::with_capacity(1 + LENGTH.div_ceil(3) * 4);
@@ -49,7 +49,7 @@ impl Receipt {
         }
         let number = |at: usize| bytes[at..at + 8].try_into().ok().map(u64::from_be_bytes);
         Some(Self {
-            position: Position { ms: number(4)?, n: number(12)? },
+            position: Position { ms: number(4)?, sequence: number(12)? },
             epoch: number(20)?,
             lease: u32::from_be_bytes(bytes[28..].try_into().ok()?),
         })
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_receipt_belongs_to_its_group() {
         let name = |text| Name::parse(text).unwrap();
-        let receipt = Receipt { position: Position { ms: 12, n: 3 }, epoch: 77, lease: 2 };
+        let receipt = Receipt { position: Position { ms: 12, sequence: 3 }, epoch: 77, lease: 2 };
         let text = receipt.encode(&name("order"), &name("crm"));
         assert_eq!(Receipt::decode(&text, &name("order"), &name("crm")), Some(receipt));
         assert_eq!(Receipt::decode(&text, &name("order"), &name("other")), None);

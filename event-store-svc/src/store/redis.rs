@@ -94,9 +94,10 @@ impl RedisStore {
                 link,
                 scripts,
                 auto_create,
-                // One at a time: a batch that has to be sent again (the topic is new, Redis has
-                // forgotten the script) must not be overtaken by the next.
-                appends: Lanes::new(appends, LaneOptions { depth: 1, ..LaneOptions::default() }),
+                appends: Lanes::new(
+                    appends,
+                    LaneOptions { depth: 1, overlap: true, ..LaneOptions::default() },
+                ),
                 settles: Lanes::new(settles, LaneOptions::default()),
                 tails: Tails::default(),
                 runners: Runners::default(),

@@ -15,19 +15,16 @@ pub fn entry(value: Value) -> Result<StoredEvent, LinkError> {
     let mut items = Items::of(value)?;
     let position = position(&items.next_value()?)?;
     let mut fields = array(items.next_value()?)?.into_iter();
-    let (mut sequence, mut revision, mut event) = (None, None, None);
+    let (mut revision, mut event) = (None, None);
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         match name {
-            Value::BulkString(name) if name == b"q" => sequence = Some(number(&value)?),
             Value::BulkString(name) if name == b"r" => revision = Some(number(&value)?),
             Value::BulkString(name) if name == b"e" => event = Some(bytes(value)?),
             _ => {}
         }
     }
-    match (sequence, event) {
-        (Some(sequence), Some(event)) => Ok(StoredEvent { position, sequence, revision, event }),
-        _ => Err(LinkError::Protocol("an entry of the log lacks a field")),
-    }
+    let event = event.ok_or(LinkError::Protocol("an entry of the log lacks its event"))?;
+    Ok(StoredEvent { position, revision, event })
 }
 
 /// Reads a position.
@@ -71,8 +68,7 @@ mod tests {
 
     /// Any answer that Redis could give, with what an entry is made of among it.
     fn answer() -> impl Strategy<Value = Value> {
-        let known =
-            prop_oneof![Just("q"), Just("r"), Just("s"), Just("e"), Just("12-3"), Just("7")];
+        let known = prop_oneof![Just("r"), Just("s"), Just("e"), Just("12-3"), Just("7")];
         let leaf = prop_oneof![
             Just(Value::Nil),
             any::<i64>().prop_map(Value::Int),
@@ -99,12 +95,11 @@ mod tests {
     #[test]
     fn an_entry_is_read_whatever_the_order_of_its_fields() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let fields =
-            Value::Array(["s", "order-1", "r", "4", "q", "9", "e", "event"].map(text).into());
+        let fields = Value::Array(["s", "order-1", "r", "4", "e", "event"].map(text).into());
         let read = entry(Value::Array(vec![text("12-3"), fields])).unwrap();
-        assert_eq!(read.position, Position { ms: 12, n: 3 });
-        assert_eq!((read.sequence, read.revision, &read.event[..]), (9, Some(4), &b"event"[..]));
-        let lacking = Value::Array(vec![text("12-3"), Value::Array(vec![text("q"), text("9")])]);
+        assert_eq!(read.position, Position { ms: 12, sequence: 3 });
+        assert_eq!((read.revision, &read.event[..]), (Some(4), &b"event"[..]));
+        let lacking = Value::Array(vec![text("12-3"), Value::Array(vec![text("r"), text("9")])]);
         assert!(entry(lacking).is_err());
     }
 }

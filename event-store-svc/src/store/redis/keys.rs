@@ -26,8 +26,8 @@ impl TopicKeys {
         [&self.prefix, name].concat()
     }
 
-    /// STREAM: the events. Fields: `q` sequence, `r` revision and `s` subject if there is one, and
-    /// last `e`, the encoded event.
+    /// STREAM: the events. Ids are `<milliseconds>-<sequence>`; fields: `r` revision and `s` subject
+    /// if there is one, and last `e`, the encoded event.
     #[must_use]
     pub fn log(&self) -> String {
         self.key("log")

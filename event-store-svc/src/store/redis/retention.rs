@@ -111,7 +111,7 @@ impl RedisStore {
         let mut call = self.scripts.trim.call(&all);
         let bytes: usize = going.iter().map(|event| event.event.len()).sum();
         call.arg(first.position.to_string()).arg(last.position.to_string());
-        call.arg(going.len()).arg(bytes).arg(last.sequence);
+        call.arg(going.len()).arg(bytes).arg(last.position.sequence);
         for count in subjects.values() {
             call.arg(*count);
         }

@@ -108,7 +108,7 @@ impl RedisStore {
             Start::Time(time) => {
                 let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 if !forward {
-                    return Ok(Position { ms, n: u64::MAX });
+                    return Ok(Position { ms, sequence: u64::MAX });
                 }
                 // Positions have milliseconds: one that is part over begins with the next.
                 let part_over = time.subsec_nanos() % 1_000_000 > 0;

@@ -105,7 +105,7 @@ impl RedisStore {
             return Ok(0.0);
         }
         let first = self.range(&topic.name, from, Position::MAX, Direction::Forward, 1).await?;
-        let first = first.first().map_or(u64::MAX, |event| event.sequence);
+        let first = first.first().map_or(u64::MAX, |event| event.position.sequence);
         let events = (topic.last_sequence.unwrap_or(0) + 1).saturating_sub(first);
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         Ok(events as f64 / RATE_WINDOW.as_secs_f64())

@@ -32,6 +32,10 @@ struct Args {
     #[arg(long)]
     only: Option<String>,
 
+    /// Leave the limits out: for a profiler, which wants to see one row alone.
+    #[arg(long, requires = "only")]
+    no_limits: bool,
+
     /// Be the echo server on this address: how the benchmark starts its own limit.
     #[arg(long, hide = true)]
     serve_echo: Option<SocketAddr>,
@@ -65,7 +69,7 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
     let mut broken = 0;
     for spec in all() {
         let wanted = args.only.as_deref().is_none_or(|only| spec.name.contains(only));
-        if !wanted && !spec.name.starts_with("limit:") {
+        if !wanted && (args.no_limits || !spec.name.starts_with("limit:")) {
             continue;
         }
         match spec.measure(&world, effort).await {

@@ -79,7 +79,7 @@ impl RedisStore {
         let state = self.state(topic).await?;
         let first = self.resolve(topic, &state, start, Direction::Forward).await?;
         let next = self.range(topic, first, Position::MAX, Direction::Forward, 1).await?;
-        let sequence = next.first().map_or(state.sequence, |event| event.sequence - 1);
+        let sequence = next.first().map_or(state.sequence, |event| event.position.sequence - 1);
         Ok((first.before(), sequence))
     }
 

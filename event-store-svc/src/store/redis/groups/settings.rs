@@ -132,7 +132,7 @@ mod tests {
         for start in [
             Start::Beginning,
             Start::End,
-            Start::After(Position { ms: 12, n: 3 }),
+            Start::After(Position { ms: 12, sequence: 3 }),
             Start::Time(Duration::from_millis(5_000)),
             Start::Sequence(7),
         ] {

@@ -34,7 +34,7 @@ local function number(value) return string.format('%.0f', value) end
 
 local function padded(position)
   local ms, n = string.match(position, '^(%d+)-(%d+)$')
-  return string.format('%016.0f-%010.0f', tonumber(ms), tonumber(n))
+  return string.format('%016.0f-%016.0f', tonumber(ms), tonumber(n))
 end
 
 local function unpadded(text)

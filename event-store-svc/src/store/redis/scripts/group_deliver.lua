@@ -53,8 +53,8 @@ end
 -- Holds back a new event whose subject has another one under way.
 local function held_back(entry)
   local fields = entry[2]
-  if fields[5] ~= 's' then return false end
-  local subject = fields[6]
+  if fields[3] ~= 's' then return false end
+  local subject = fields[4]
   if redis.call('HSETNX', BUSY, subject, entry[1]) == 1 then
     redis.call('HSET', SUBJECTS, entry[1], subject)
     return false
@@ -67,7 +67,7 @@ local room, scanned, more = tonumber(ARGV[5]), 0, ''
 local largest = math.max(tonumber(redis.call('HGET', KEYS[2], 'largest') or 1), 1)
 local deadline = now + ack_timeout
 local reply = {now, epoch, '', ''}
-local checkpoint, sequence
+local checkpoint
 local record = {number(call), number(now), epoch}
 for c = 9, #ARGV, 2 do
   local consumer, wanted = ARGV[c], tonumber(ARGV[c + 1])
@@ -111,7 +111,7 @@ for c = 9, #ARGV, 2 do
     if entries.err then return entries end
     scanned = scanned + #entries
     for _, entry in ipairs(entries) do
-      checkpoint, sequence = entry[1], entry[2][2]
+      checkpoint = entry[1]
       if not (ordered and held_back(entry)) then deliver(entry, 1, 0) end
     end
     if #entries < count then break end
@@ -134,7 +134,9 @@ if answered or #record > 3 then
     end
   end
 end
-if checkpoint then redis.call('HSET', META, 'checkpoint', checkpoint, 'checkpoint_sequence', sequence) end
+if checkpoint then
+  redis.call('HSET', META, 'checkpoint', checkpoint, 'checkpoint_sequence', string.match(checkpoint, '%d+$'))
+end
 -- What this call did not take is for others.
 woken = returned and redis.call('ZCOUNT', RETRY, '-inf', now) > 0
 conclude()

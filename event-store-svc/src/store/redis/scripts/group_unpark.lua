@@ -22,7 +22,7 @@ for _, position in ipairs(positions) do
       redis.call('HDEL', DONE, position)
       redis.call('ZREM', DONE_AT, position)
       claim('parked', position, 0)
-      local subject = ordered and entry[2][5] == 's' and entry[2][6]
+      local subject = ordered and entry[2][3] == 's' and entry[2][4]
       if subject and redis.call('HSETNX', BUSY, subject, position) == 0 then
         redis.call('ZADD', WAITING, 0, subject .. '\0' .. padded(position))
       else
