@@ -1,9 +1,11 @@
-//! api-gateway: REST and WebSocket for the outside. Knows no rules of the shop:
+//! api-gateway: REST, WebSocket and the page for the outside. Knows no rules of the shop:
 //! it turns requests into commands and queries, and answers with their replies.
 
 mod backend;
 mod error;
 mod live;
+mod observe;
+mod page;
 mod reports;
 mod routes;
 
@@ -60,6 +62,13 @@ pub struct Args {
     #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 512 << 10)]
     pub max_body_bytes: usize,
 
+    /// Where a service tells its health (grpc.health.v1), for the light that the
+    /// page shows of it, as in cart-service=http://127.0.0.1:6004; several with
+    /// commas between them. The lights of those that are not named tell what can
+    /// be seen of them in their queues and consumer groups.
+    #[arg(long, env = "HEALTH_OF", value_delimiter = ',', value_parser = observe::named_address, value_name = "NAME=URL")]
+    pub health_of: Vec<(String, String)>,
+
     /// What every service has.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
@@ -96,9 +105,19 @@ pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyho
     let following = tokio::spawn(follow);
     let probing = tokio::spawn(probe(clients.message_queue.clone(), queue_up, shutdown.clone()));
 
+    let observer = observe::Observer::new();
+    let look = observe::Look::new(&clients, &args.health_of)?;
+    let observing = tokio::spawn(observer.clone().run(look, shutdown.clone()));
+
+    let page = page::Page {
+        clients: clients.clone(),
+        events,
+        observer,
+        timeout: args.request_timeout,
+        shutdown: shutdown.clone(),
+    };
     let app = Arc::new(routes::App {
         backend: backend::Backend::new(clients.message_queue, args.request_timeout),
-        events,
         readiness,
         shutdown: shutdown.clone(),
     });
@@ -111,7 +130,7 @@ pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyho
         let _ = socket.set_nodelay(true);
     });
     let stopping = shutdown.clone();
-    let server = axum::serve(listener, router(app, args.max_body_bytes))
+    let server = axum::serve(listener, router(app, page, args.max_body_bytes))
         .with_graceful_shutdown(async move { stopping.triggered().await });
     let overdue = async {
         shutdown.triggered().await;
@@ -123,6 +142,7 @@ pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyho
     }
     following.await?;
     probing.await?;
+    observing.await?;
     Ok(())
 }
 
@@ -142,9 +162,10 @@ async fn probe(message_queue: Channel, up: Up, shutdown: Shutdown) {
     }
 }
 
-fn router(app: Arc<routes::App>, max_body_bytes: usize) -> Router {
+fn router(app: Arc<routes::App>, page: page::Page, max_body_bytes: usize) -> Router {
     routes::routes()
+        .with_state(app)
+        .merge(page::routes(page))
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .with_state(app)
 }

@@ -43,7 +43,6 @@ use tonic::service::Routes;
 pub(crate) use cause::{COMMAND_ID, TRACEPARENT, seconds};
 pub use cause::{Cause, derive_id};
 pub use command::{Command, Commands, Reply, unknown};
-#[cfg(test)]
 pub(crate) use event_log::head;
 pub use event_log::{Appended, EventLog, Expect, Head, NewEvent};
 pub use events::Events;

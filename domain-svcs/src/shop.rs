@@ -64,6 +64,16 @@ async fn settled_order(
     }
 }
 
+/// Everything whose events make up the story of an order.
+pub(crate) fn subjects_of_order(order_id: &str) -> [(Kind, String); 4] {
+    [
+        (Kind::Order, order_id.to_owned()),
+        (Kind::Inventory, stock::reservation_subject(order_id)),
+        (Kind::Billing, billing::id(order_id)),
+        (Kind::Shipping, shipping::id(order_id)),
+    ]
+}
+
 /// Refuses to move an entity from what it belongs to.
 fn unchanged(field: &str, old: &str, new: &str) -> Result<(), Failure> {
     if old == new {

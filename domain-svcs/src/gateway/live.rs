@@ -1,14 +1,20 @@
-//! `/ws`: every event as it happens, to whoever listens.
+//! `/ws`: every event as it happens, to whoever listens. All listeners share the
+//! gateway's one subscription; one that is slow falls behind alone, within a
+//! bound, and is told what it missed.
+//!
+//! With `?for=page` the socket also carries how the services are
+//! ([`super::observe`]), which is what the page at `/` asks for.
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
 use axum::response::Response;
-use serde_json::json;
-use tokio::sync::broadcast;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, watch};
 
-use super::routes::App;
+use super::page::Page;
 use crate::service::{Head, Projection, seconds};
 
 /// Events that a listener may be behind before it misses some and is told so.
@@ -24,27 +30,42 @@ impl Live {
         let (events, _) = broadcast::channel(BACKLOG);
         (Self { events: events.clone() }, events)
     }
+
+    fn tell(&self, frame: &Value) {
+        // Fails when the last listener just left.
+        let _ = self.events.send(frame.to_string().into());
+    }
 }
 
 impl Projection for Live {
     fn apply(&mut self, event: &Head) {
-        if self.events.receiver_count() == 0 {
-            return;
+        if self.events.receiver_count() > 0 {
+            self.tell(&frame(event));
         }
-        let recorded = &event.recorded;
-        let kind = recorded.event.as_ref().map_or("", |event| event.r#type.as_str());
-        let text = json!({
-            "action": action(&recorded.topic, kind),
-            "data": event.data,
-            "ts": recorded.recorded_at.as_ref().map(seconds),
-            "topic": recorded.topic,
-            "position": recorded.position,
-        });
-        // Fails when the last listener just left.
-        let _ = self.events.send(text.to_string().into());
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self) {
+        // The topics begin anew, so nothing that a listener knows holds any more.
+        self.tell(&json!({ "action": "events_reset", "data": null }));
+    }
+}
+
+/// An event as listeners get it.
+pub(super) fn frame(event: &Head) -> Value {
+    let (recorded, data) = (&event.recorded, &event.data);
+    let event = recorded.event.as_ref();
+    json!({
+        "action": action(&recorded.topic, event.map_or("", |event| event.r#type.as_str())),
+        "data": data,
+        "ts": recorded.recorded_at.as_ref().map(seconds),
+        "topic": recorded.topic,
+        "position": recorded.position,
+        "sequence": recorded.sequence,
+        "revision": recorded.subject_revision,
+        "id": event.map(|event| event.id.as_deref()),
+        "subject": event.map(|event| event.subject.as_deref()),
+        "source": event.map(|event| event.source.as_deref()),
+    })
 }
 
 /// What happened in one word: `order_created` for `entity_created` in `order`.
@@ -55,15 +76,32 @@ fn action(topic: &str, kind: &str) -> String {
     }
 }
 
-pub(super) async fn listen(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Response {
-    let events = app.events.subscribe();
-    upgrade.on_upgrade(move |socket| forward(app, socket, events))
+/// What a listener asks for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(rename = "for")]
+    reader: Option<String>,
 }
 
-async fn forward(app: Arc<App>, mut socket: WebSocket, mut events: broadcast::Receiver<Utf8Bytes>) {
+pub(super) async fn listen(
+    State(page): State<Arc<Page>>,
+    Query(wanted): Query<Wanted>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let events = page.events.subscribe();
+    let status = (wanted.reader.as_deref() == Some("page")).then(|| page.observer.watch());
+    upgrade.on_upgrade(move |socket| forward(page, socket, events, status))
+}
+
+async fn forward(
+    page: Arc<Page>,
+    mut socket: WebSocket,
+    mut events: broadcast::Receiver<Utf8Bytes>,
+    mut status: Option<watch::Receiver<Utf8Bytes>>,
+) {
     loop {
         let text = tokio::select! {
-            () = app.shutdown.triggered() => break,
+            () = page.shutdown.triggered() => break,
             received = socket.recv() => match received {
                 // Pings are answered by the library; nothing else is expected.
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
@@ -77,12 +115,20 @@ async fn forward(app: Arc<App>, mut socket: WebSocket, mut events: broadcast::Re
                 }
                 Err(broadcast::error::RecvError::Closed) => break,
             },
+            Some(text) = next(&mut status) => text,
         };
         if socket.send(Message::Text(text)).await.is_err() {
             return;
         }
     }
     let _ = socket.send(Message::Close(None)).await;
+}
+
+/// The newest status, once there is one that was not sent yet.
+async fn next(status: &mut Option<watch::Receiver<Utf8Bytes>>) -> Option<Utf8Bytes> {
+    let status = status.as_mut()?;
+    status.changed().await.ok()?;
+    Some(status.borrow_and_update().clone())
 }
 
 #[cfg(test)]

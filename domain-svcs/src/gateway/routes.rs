@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::ws::Utf8Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::routing::{MethodRouter, get, post};
@@ -12,17 +11,15 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use svc_runtime::health::Readiness;
 use svc_runtime::shutdown::Shutdown;
-use tokio::sync::broadcast;
 
 use super::backend::{Backend, Trace};
 use super::error::ApiError;
-use super::{live, reports};
+use super::reports;
 use crate::model::{self, ENTITY_ID, Kind, Violation};
 
 /// What handlers need.
 pub(super) struct App {
     pub(super) backend: Backend,
-    pub(super) events: broadcast::Sender<Utf8Bytes>,
     pub(super) readiness: Readiness,
     pub(super) shutdown: Shutdown,
 }
@@ -36,10 +33,8 @@ fn result(value: impl Into<Value>) -> Answer {
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let mut router = Router::new()
-        .route("/", get(index))
         .route("/livez", get(|| async { result("alive") }))
         .route("/readyz", get(readyz))
-        .route("/ws", get(live::listen))
         .route("/report", get(reports::report))
         .route("/report/orders", get(reports::orders))
         .route("/orders/unbilled", orders_by_id("get_unbilled_orders"))
@@ -53,30 +48,6 @@ pub(super) fn routes() -> Router<Arc<App>> {
             .route(&format!("/{}/{{id}}", kind.name()), entity(kind));
     }
     router.fallback(no_route).method_not_allowed_fallback(no_method)
-}
-
-async fn index() -> Answer {
-    let entities = Kind::ALL.into_iter().flat_map(|kind| {
-        let (one, many) = (kind.name(), kind.plural());
-        [
-            format!("GET POST /{many}"),
-            format!("POST /{one}"),
-            format!("GET PUT DELETE /{one}/{{id}}"),
-        ]
-    });
-    let others = [
-        "GET /orders/unbilled",
-        "GET /orders/unshipped",
-        "GET /orders/delivered",
-        "GET /mails/sent",
-        "GET /report",
-        "GET /report/orders",
-        "GET /ws",
-        "GET /livez",
-        "GET /readyz",
-    ];
-    let routes: Vec<_> = entities.chain(others.into_iter().map(str::to_owned)).collect();
-    result(json!({ "service": super::SERVICE, "routes": routes }))
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Answer {
