@@ -2,7 +2,7 @@
 //! into the domain's types and says what is wrong with them (`malformed` of those that cannot even be
 //! read), `convert` turns answers back, `status` maps errors. Nothing else names a status.
 
-mod check;
+pub(crate) mod check;
 mod consume;
 mod consumer_groups;
 mod convert;
@@ -10,7 +10,7 @@ mod elsewhere;
 mod event_store;
 mod groups_check;
 mod malformed;
-mod paging;
+pub(crate) mod paging;
 mod status;
 mod topics;
 

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 use proto::server::eventstore::v1 as pb;
 use svc_runtime::rpc_error::RpcError;
 use tonic::Code;
@@ -263,7 +262,7 @@ fn event<'a>(
             checks.wrong(field(name), "must be UTF-8");
             return None;
         }
-        Err(error @ MalformedEvent::Encoding) => {
+        Err(error @ (MalformedEvent::Encoding | MalformedEvent::Group)) => {
             checks.wrong(format!("events[{index}]"), error.to_string());
             return None;
         }
@@ -286,11 +285,8 @@ fn event<'a>(
     if !length(view.content_type, 0..=MAX_TEXT) {
         checks.wrong(field("content_type"), "must be at most 256 bytes");
     }
-    if let Some(time) = view.time {
-        match prost_types::Timestamp::decode(time) {
-            Ok(time) if time.nanos >= 0 && time.nanos < 1_000_000_000 => {}
-            _ => checks.wrong(field("time"), "must be a google.protobuf.Timestamp"),
-        }
+    if view.time.is_some_and(|time| !(0..1_000_000_000).contains(&time.nanos)) {
+        checks.wrong(field("time"), "must be a google.protobuf.Timestamp");
     }
     if view.headers.len() > MAX_HEADERS {
         checks.because("TOO_MANY_ITEMS", field("headers"), "has more than 64 entries");

@@ -16,7 +16,7 @@ use super::groups_check::{self, Receipts};
 use super::{Handlers, convert, malformed};
 use crate::error::StoreError;
 use crate::model::{Delivery, Name, Receipt, Settle};
-use crate::store::{Member as _, Settled, Store};
+use crate::store::{Member, Settled, Store};
 
 use pb::consume_request::Message as Said;
 use pb::consume_response::Message as Answer;
@@ -130,10 +130,13 @@ pub async fn consume<S: Store>(
             match step {
                 Step::Shutdown => Err(StoreError::ShuttingDown)?,
                 Step::Settled((settle, settled)) => {
-                    for (outcome, result) in settled? {
-                        if let Some((receipt, result)) = result {
-                            held.settled(receipt, &settle, &result, &member);
-                        }
+                    let settled = settled?;
+                    let results = settled.iter().filter_map(|(_, result)| result.as_ref());
+                    let freed = results.filter(|(receipt, result)| {
+                        held.settled(receipt, &settle, result)
+                    });
+                    give_credit(&member, freed.count());
+                    for (outcome, _) in settled {
                         yield pb::ConsumeResponse { message: Some(Answer::Outcome(outcome)) };
                     }
                 }
@@ -158,12 +161,10 @@ pub async fn consume<S: Store>(
                     }
                 }
                 Step::Elsewhere(receipts) => {
-                    for receipt in receipts.iter() {
-                        held.let_go(receipt, &member);
-                    }
+                    give_credit(&member, receipts.iter().filter(|one| held.let_go(one)).count());
                 }
                 Step::Heartbeat => {
-                    held.forget_expired(&member);
+                    give_credit(&member, held.forget_expired());
                     let in_flight = u32::try_from(held.events.len()).unwrap_or(u32::MAX);
                     let heartbeat = pb::ConsumeHeartbeat { in_flight };
                     yield pb::ConsumeResponse { message: Some(Answer::Heartbeat(heartbeat)) };
@@ -172,6 +173,12 @@ pub async fn consume<S: Store>(
         }
     };
     Ok(Response::new(answers.boxed()))
+}
+
+fn give_credit(member: &impl Member, events: usize) {
+    if events > 0 {
+        member.add_credit(u32::try_from(events).unwrap_or(u32::MAX));
+    }
 }
 
 /// What a stream holds; dropped with the stream, however that ends, it gives everything back.
@@ -194,30 +201,28 @@ impl<S: Store> Held<S> {
         self.events.extend(deliveries.iter().map(|delivery| (delivery.receipt, ends)));
     }
 
-    fn settled(&mut self, receipt: Receipt, settle: &Settle, result: &Settled, member: &S::Member) {
+    /// Whether it is held no more.
+    fn settled(&mut self, receipt: &Receipt, settle: &Settle, result: &Settled) -> bool {
         if is_settled(settle, result) {
-            self.let_go(&receipt, member);
-        } else if let (Settle::Extend { by }, Some(ends)) = (settle, self.events.get_mut(&receipt))
-        {
+            return self.let_go(receipt);
+        }
+        if let (Settle::Extend { by }, Some(ends)) = (settle, self.events.get_mut(receipt)) {
             *ends = Instant::now() + by.unwrap_or(self.ack_timeout);
         }
+        false
     }
 
-    fn let_go(&mut self, receipt: &Receipt, member: &S::Member) {
-        if self.events.remove(receipt).is_some() {
-            member.add_credit(1);
-        }
+    /// Whether it was held.
+    fn let_go(&mut self, receipt: &Receipt) -> bool {
+        self.events.remove(receipt).is_some()
     }
 
     /// A client that forgets an event would otherwise lose its credit for good.
-    fn forget_expired(&mut self, member: &S::Member) {
+    fn forget_expired(&mut self) -> usize {
         let before = self.events.len();
         let now = Instant::now();
         self.events.retain(|_, ends| *ends > now);
-        let forgotten = before - self.events.len();
-        if forgotten > 0 {
-            member.add_credit(u32::try_from(forgotten).unwrap_or(u32::MAX));
-        }
+        before - self.events.len()
     }
 }
 

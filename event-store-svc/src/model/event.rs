@@ -4,8 +4,9 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
-    encoded_len_varint, skip_field,
+    encoded_len_varint, int32, int64, skip_field,
 };
+use prost_types::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Name, Position};
@@ -34,8 +35,8 @@ pub struct EventView<'a> {
     pub source: Option<&'a str>,
     /// `subject`.
     pub subject: Option<&'a str>,
-    /// `time`, encoded.
-    pub time: Option<&'a [u8]>,
+    /// `time`.
+    pub time: Option<Timestamp>,
     /// `content_type`.
     pub content_type: Option<&'a str>,
     /// `headers`, in the order in which they are encoded.
@@ -53,6 +54,9 @@ pub enum MalformedEvent {
     /// A text is not UTF-8.
     #[error("must be UTF-8")]
     Utf8(&'static str),
+    /// An unknown field is a group, whose depth might be too much for a reader.
+    #[error("must not have fields encoded as groups")]
+    Group,
 }
 
 fn bytes_field<'a>(buf: &mut &'a [u8], wire: WireType) -> Result<&'a [u8], MalformedEvent> {
@@ -77,9 +81,17 @@ fn text_field<'a>(
     std::str::from_utf8(bytes_field(buf, wire)?).map_err(|_| MalformedEvent::Utf8(name))
 }
 
+/// Passes over a field that is not known here.
+fn skip(buf: &mut &[u8], wire: WireType, tag: u32) -> Result<(), MalformedEvent> {
+    if matches!(wire, WireType::StartGroup | WireType::EndGroup) {
+        return Err(MalformedEvent::Group);
+    }
+    skip_field(wire, tag, buf, DecodeContext::default()).map_err(|_| MalformedEvent::Encoding)
+}
+
 impl<'a> EventView<'a> {
-    /// Reads an encoded event; of a field that is there twice the last one counts, as protobuf
-    /// wants it. Unknown fields are passed over.
+    /// Reads an encoded event; of a field that is there twice the last one counts, and a time is
+    /// put together, as protobuf wants it. Unknown fields are passed over.
     ///
     /// # Errors
     /// [`MalformedEvent`].
@@ -93,7 +105,10 @@ impl<'a> EventView<'a> {
                 field::TYPE => view.event_type = text_field(buf, wire, "type")?,
                 field::SOURCE => view.source = Some(text_field(buf, wire, "source")?),
                 field::SUBJECT => view.subject = Some(text_field(buf, wire, "subject")?),
-                field::TIME => view.time = Some(bytes_field(buf, wire)?),
+                field::TIME => {
+                    let time = view.time.get_or_insert_default();
+                    merge_time(time, bytes_field(buf, wire)?)?;
+                }
                 field::CONTENT_TYPE => {
                     view.content_type = Some(text_field(buf, wire, "content_type")?);
                 }
@@ -102,8 +117,7 @@ impl<'a> EventView<'a> {
                 field::TEXT_DATA => {
                     view.data = Some((text_field(buf, wire, "text_data")?.as_bytes(), true));
                 }
-                _ => skip_field(wire, tag, buf, DecodeContext::default())
-                    .map_err(|_| MalformedEvent::Encoding)?,
+                _ => skip(buf, wire, tag)?,
             }
         }
         Ok(view)
@@ -124,13 +138,18 @@ impl<'a> EventView<'a> {
         part(field::TYPE, Some(self.event_type.as_bytes()));
         part(field::SOURCE, text(self.source));
         part(field::SUBJECT, text(self.subject));
-        part(field::TIME, self.time);
+        let time = self.time.map(|time| (time.seconds.to_le_bytes(), time.nanos.to_le_bytes()));
+        part(field::TIME, time.as_ref().map(|(seconds, _)| &seconds[..]));
+        part(field::TIME, time.as_ref().map(|(_, nanos)| &nanos[..]));
         part(field::CONTENT_TYPE, text(self.content_type));
         let mut headers = self.headers.clone();
-        headers.sort_unstable();
-        for (key, value) in headers {
-            part(field::HEADERS, Some(key.as_bytes()));
-            part(field::HEADERS, Some(value.as_bytes()));
+        headers.sort_by_key(|(key, _)| *key);
+        for (index, (key, value)) in headers.iter().enumerate() {
+            // Of a key that is there twice the last one counts.
+            if headers.get(index + 1).is_none_or(|(next, _)| next != key) {
+                part(field::HEADERS, Some(key.as_bytes()));
+                part(field::HEADERS, Some(value.as_bytes()));
+            }
         }
         if let Some((data, text)) = self.data {
             part(if text { field::TEXT_DATA } else { field::BINARY_DATA }, Some(data));
@@ -146,11 +165,29 @@ fn header(mut buf: &[u8]) -> Result<(&str, &str), MalformedEvent> {
         match tag {
             1 => key = text_field(buf, wire, "headers")?,
             2 => value = text_field(buf, wire, "headers")?,
-            _ => skip_field(wire, tag, buf, DecodeContext::default())
-                .map_err(|_| MalformedEvent::Encoding)?,
+            _ => skip(buf, wire, tag)?,
         }
     }
     Ok((key, value))
+}
+
+/// Reads a `google.protobuf.Timestamp` into another.
+fn merge_time(time: &mut Timestamp, mut buf: &[u8]) -> Result<(), MalformedEvent> {
+    let buf = &mut buf;
+    let context = DecodeContext::default;
+    while buf.has_remaining() {
+        let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Encoding)?;
+        let read = match tag {
+            1 => int64::merge(wire, &mut time.seconds, buf, context()),
+            2 => int32::merge(wire, &mut time.nanos, buf, context()),
+            _ => {
+                skip(buf, wire, tag)?;
+                continue;
+            }
+        };
+        read.map_err(|_| MalformedEvent::Encoding)?;
+    }
+    Ok(())
 }
 
 /// An event that was checked and is to be appended.

@@ -41,9 +41,10 @@ impl Position {
     /// The next one that could be.
     #[must_use]
     pub fn after(self) -> Self {
-        match self.sequence.checked_add(1) {
-            Some(sequence) => Self { ms: self.ms, sequence },
-            None => Self::at(self.ms.saturating_add(1)),
+        match (self.sequence.checked_add(1), self.ms.checked_add(1)) {
+            (Some(sequence), _) => Self { ms: self.ms, sequence },
+            (None, Some(ms)) => Self::at(ms),
+            (None, None) => Self::MAX,
         }
     }
 
@@ -90,5 +91,6 @@ mod tests {
         assert_eq!(Position::at(5).before(), Position { ms: 4, sequence: u64::MAX });
         assert_eq!(Position::at(5).before().after(), Position::at(5));
         assert_eq!(Position::ZERO.before(), Position::ZERO);
+        assert_eq!(Position::MAX.after(), Position::MAX);
     }
 }

@@ -5,13 +5,14 @@
 
 mod append;
 mod durability;
-mod entry;
+pub(crate) mod entry;
 mod error;
 mod groups;
 mod keys;
 mod read;
 mod retention;
 mod scripts;
+mod shape;
 mod state;
 mod subject;
 mod subscribe;

@@ -9,6 +9,7 @@ use redis_link::values::{Items, array, int, text as text_of, unsigned};
 use redis_link::{Call, LinkError, Script, Value};
 
 use super::super::keys::TopicKeys;
+use super::super::shape::Shape;
 use crate::error::StoreError;
 use crate::model::{Append, Appended, Durability, Expected, Name, Position};
 use crate::store::Result;
@@ -45,7 +46,7 @@ fn is_plain(item: &Append) -> bool {
 impl<'a> Batch<'a> {
     /// Puts the call together.
     pub fn new(script: &'a Script, topic: &Name, items: &'a [Append], to: Topic) -> Self {
-        let mut shape = Shape::default();
+        let mut shape = Shape::with_capacity(items.len() * 4);
         let mut subjects = Subjects::default();
         let mut numbers = Vec::new();
         let (mut ids, mut texts, mut bytes) = (0, 0, 0);
@@ -57,10 +58,10 @@ impl<'a> Batch<'a> {
                 run += item.events.len();
                 continue;
             }
-            shape.run(&mut run);
+            end_run(&mut shape, &mut run);
             let own_ids = item.events.iter().filter(|event| event.id.is_some()).count();
             ids += own_ids;
-            shape.push(item.events.len()).push(item.expectations.len()).push(own_ids);
+            shape.count(item.events.len()).count(item.expectations.len()).count(own_ids);
             for expectation in &item.expectations {
                 let subject = subjects.number(expectation.subject.as_str());
                 let (kind, revision) = match expectation.expected {
@@ -68,22 +69,22 @@ impl<'a> Batch<'a> {
                     Expected::NoEvents => (2, 0),
                     Expected::Exists => (3, 0),
                 };
-                shape.push(subject as usize).push(kind).push_u64(revision);
+                shape.push(u64::from(subject)).push(kind).push(revision);
             }
             for event in &item.events {
                 let number = event.subject.as_ref().map_or(0, |name| subjects.number(text(name)));
                 numbers.push(number);
-                shape.push(number as usize);
+                shape.push(u64::from(number));
             }
         }
-        shape.run(&mut run);
+        end_run(&mut shape, &mut run);
 
         let names = TopicKeys::new(topic);
         let mut keys = Vec::with_capacity(5 + subjects.names.len());
         keys.extend([names.log(), names.meta(), names.rev(), names.ids(0), names.ids(1)]);
         keys.extend(subjects.names.iter().map(|subject| names.subject(subject)));
         let args = 4 + subjects.names.len() + ids + texts;
-        let bytes = bytes + (subjects.names.len() + ids) * 48 + shape.numbers.len() + 256;
+        let bytes = bytes + (subjects.names.len() + ids) * 48 + shape.len() + 256;
         let mut call = match to {
             Topic::CreatedAt(_) => script.call_whole(&keys, args, bytes),
             Topic::Existing | Topic::Create => script.call_sized(&keys, args, bytes),
@@ -293,38 +294,10 @@ fn repeated(item: &Append, answer: &str, durability: Durability) -> Read<Appende
     })
 }
 
-/// The shape of a call: see `append.lua`.
-#[derive(Default)]
-struct Shape {
-    numbers: Vec<u64>,
-}
-
-impl Shape {
-    fn push(&mut self, number: usize) -> &mut Self {
-        self.push_u64(number as u64)
-    }
-
-    fn push_u64(&mut self, number: u64) -> &mut Self {
-        self.numbers.push(number);
-        self
-    }
-
-    /// Ends a run of plain events.
-    fn run(&mut self, events: &mut usize) {
-        if *events > 0 {
-            self.push(0).push(std::mem::take(events));
-        }
-    }
-
-    fn packed(&self) -> Vec<u8> {
-        let mut packed = Vec::with_capacity(5 + self.numbers.len() * 2);
-        let length = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-        // Writing to memory does not fail.
-        let _ = rmp::encode::write_array_len(&mut packed, length);
-        for number in &self.numbers {
-            let _ = rmp::encode::write_uint(&mut packed, *number);
-        }
-        packed
+/// Ends a run of plain events.
+fn end_run(shape: &mut Shape, events: &mut usize) {
+    if *events > 0 {
+        shape.push(0).count(std::mem::take(events));
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use redis_link::values::{Items, array};
+use redis_link::values::{Items, unsigned};
 use redis_link::{LinkError, Value};
 
 use super::existing;
 use crate::error::StoreError;
-use crate::model::{Delivery, Name, Position, Receipt};
+use crate::model::{Delivery, Name, Receipt};
 use crate::store::Result;
 use crate::store::redis::entry::{entry, optional_number};
 use crate::store::redis::{RedisStore, error};
@@ -85,27 +85,32 @@ fn read(answer: Value) -> std::result::Result<Deliveries, LinkError> {
     let epoch = parts.next_unsigned()?;
     let due = optional_number(&parts.next_value()?)?;
     let more = optional_number(&parts.next_value()?)?.is_some();
+    let lease_expires_at = Duration::from_millis(unsigned(&parts.next_value()?)?);
     let by_consumer = parts
-        .map(|deliveries| {
-            array(deliveries)?.into_iter().map(|item| delivery(item, epoch)).collect()
-        })
+        .map(|value| deliveries(value, epoch, lease_expires_at))
         .collect::<std::result::Result<_, LinkError>>()?;
     let next_due = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
     Ok(Deliveries { by_consumer, more, next_due })
 }
 
-fn delivery(value: Value, epoch: u64) -> std::result::Result<Delivery, LinkError> {
+/// The deliveries of a consumer: those that were delivered before come first.
+fn deliveries(
+    value: Value,
+    epoch: u64,
+    lease_expires_at: Duration,
+) -> std::result::Result<Vec<Delivery>, LinkError> {
     let mut parts = Items::of(value)?;
-    let event = entry(parts.next_value()?)?;
-    let lease = small(parts.next_unsigned()?)?;
-    let failures = small(parts.next_unsigned()?)?;
-    let lease_expires_at = Duration::from_millis(parts.next_unsigned()?);
-    let receipt = receipt(event.position, epoch, lease);
-    Ok(Delivery { event, delivery_count: failures + 1, lease_expires_at, receipt })
-}
-
-fn receipt(position: Position, epoch: u64, lease: u32) -> Receipt {
-    Receipt { position, epoch, lease }
+    let mut again = Items::of(parts.next_value()?)?;
+    let delivery = |value| {
+        let event = entry(value)?;
+        let (lease, failures) = match again.next() {
+            Some(lease) => (small(unsigned(&lease)?)?, small(again.next_unsigned()?)?),
+            None => (1, 0),
+        };
+        let receipt = Receipt { position: event.position, epoch, lease };
+        Ok(Delivery { event, delivery_count: failures + 1, lease_expires_at, receipt })
+    };
+    parts.map(delivery).collect()
 }
 
 fn small(number: u64) -> std::result::Result<u32, LinkError> {

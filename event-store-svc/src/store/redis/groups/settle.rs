@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_link::values::{Items, array};
+use redis_link::values::{array, unsigned};
 use redis_link::{Link, LinkError, Value};
 use svc_runtime::lane::LaneWork;
 
@@ -13,6 +13,7 @@ use crate::model::{NackAction, Name, Receipt, Settle};
 use crate::store::redis::error;
 use crate::store::redis::keys::TopicKeys;
 use crate::store::redis::scripts::Scripts;
+use crate::store::redis::shape::Shape;
 use crate::store::redis::topics::millis;
 use crate::store::{Result, Settled};
 
@@ -55,12 +56,31 @@ impl SettleWork {
     ) -> Result<std::vec::IntoIter<Settled>> {
         let keys = TopicKeys::new(topic);
         let count: usize = items.iter().map(Vec::len).sum();
-        let names = keys.group_all(group);
-        let mut call = self.scripts.group_settle.call_sized(&names, 3 + count * 5, count * 80);
-        call.arg(group.as_str()).arg(keys.bell()).arg(rand::random::<f64>());
+        let mut shape = Shape::with_capacity(count * 3);
+        let mut epochs: Vec<u64> = Vec::new();
+        let mut arguments = Vec::new();
         for (receipt, settle) in items.iter().flatten() {
-            let (kind, argument) = argument(settle);
-            call.arg(kind).arg(receipt.position.to_string()).arg(receipt.epoch).arg(receipt.lease);
+            let known = epochs.iter().position(|epoch| *epoch == receipt.epoch);
+            let epoch = known.unwrap_or_else(|| {
+                epochs.push(receipt.epoch);
+                epochs.len() - 1
+            });
+            let (kind, argument) = kind_of(settle);
+            shape.push(kind).push(u64::from(receipt.lease)).push(epoch as u64 + 1);
+            arguments.extend(argument);
+        }
+        let names = keys.group_all(group);
+        let args = 5 + epochs.len() + count + arguments.len();
+        let mut call = self.scripts.group_settle.call_sized(&names, args, count * 48);
+        call.arg(group.as_str()).arg(keys.bell()).arg(rand::random::<f64>());
+        call.arg(&shape.packed()[..]).arg(epochs.len());
+        for epoch in &epochs {
+            call.arg(*epoch);
+        }
+        for (receipt, _) in items.iter().flatten() {
+            call.arg(receipt.position.to_string());
+        }
+        for argument in &arguments {
             call.arg(argument);
         }
         let answer = self.link.invoke(&call).await.map_err(|e| error::of_write(&e))?;
@@ -69,31 +89,30 @@ impl SettleWork {
             if outcomes.len() != count {
                 return Err(LinkError::Protocol("an outcome for each item was expected"));
             }
-            outcomes.into_iter().map(outcome).collect::<std::result::Result<Vec<_>, _>>()
+            outcomes.iter().map(outcome).collect::<std::result::Result<Vec<_>, _>>()
         });
         Ok(outcomes.map_err(|e| error::of_write(&e))?.into_iter())
     }
 }
 
 /// The kind and the argument of an item; see `group_settle.lua`.
-fn argument(settle: &Settle) -> (&'static str, String) {
+fn kind_of(settle: &Settle) -> (u64, Option<String>) {
     match settle {
-        Settle::Ack | Settle::Nack { action: NackAction::Skip, .. } => ("a", String::new()),
-        Settle::Nack { action: NackAction::Park, reason } => ("p", reason.clone()),
+        Settle::Ack | Settle::Nack { action: NackAction::Skip, .. } => (1, None),
+        Settle::Nack { action: NackAction::Park, reason } => (2, Some(reason.clone())),
         Settle::Nack { action: NackAction::Retry { delay }, reason } => {
             let delay = delay.map(|delay| millis(delay).to_string()).unwrap_or_default();
-            ("r", format!("{delay} {reason}"))
+            (3, Some(format!("{delay} {reason}")))
         }
-        Settle::Extend { by } => ("e", by.map(|by| millis(by).to_string()).unwrap_or_default()),
-        Settle::GiveBack => ("g", String::new()),
+        Settle::Extend { by } => (4, Some(by.map(|by| millis(by).to_string()).unwrap_or_default())),
+        Settle::GiveBack => (5, None),
     }
 }
 
-fn outcome(value: Value) -> std::result::Result<Settled, LinkError> {
-    let mut parts = Items::of(value)?;
-    Ok(match (parts.next_int()?, parts.next_unsigned()?) {
-        (0, _) => Err(StoreError::LeaseLost),
-        (_, 0) => Ok(None),
-        (_, ends) => Ok(Some(Duration::from_millis(ends))),
+fn outcome(value: &Value) -> std::result::Result<Settled, LinkError> {
+    Ok(match unsigned(value)? {
+        0 => Err(StoreError::LeaseLost),
+        1 => Ok(None),
+        ends => Ok(Some(Duration::from_millis(ends))),
     })
 }

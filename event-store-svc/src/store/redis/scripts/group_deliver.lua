@@ -7,14 +7,15 @@
 --       9… consumers: name, how many events at most
 -- Returns nil when the topic is missing, 0 when the group is, else
 --   {now, epoch, when to come again at the latest ("" never), more ("1": come again at once),
---    deliveries of the first consumer, of the second …}
---   a delivery: {entry, lease number, failures before, lease end}
+--    when the leases end, deliveries of the first consumer, of the second …}
+--   deliveries: {lease number, failures before of those delivered before, which come first; then entries}:
+--   the entries behind them have lease 1 and no failures
 
 local caller, call, answered = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local before = redis.call('HGET', CALLS, caller)
 local last_call = before and tonumber(string.match(before, '^%d+'))
 -- Overtaken by a later call of its caller, which waits for this one no more.
-if last_call and last_call > call then return {now, epoch, '', ''} end
+if last_call and last_call > call then return {now, epoch, '', '', 0} end
 local returned = false
 -- The answer of the last call was lost: what it delivered was seen by nobody and goes back unused.
 if answered and last_call and last_call > answered then
@@ -65,26 +66,29 @@ end
 
 local room, scanned, more = tonumber(ARGV[5]), 0, ''
 local largest = math.max(tonumber(redis.call('HGET', KEYS[2], 'largest') or 1), 1)
-local deadline = now + ack_timeout
-local reply = {now, epoch, '', ''}
+local deadline = number(now + ack_timeout)
+local reply = {now, epoch, '', '', deadline}
 local checkpoint
 local record = {number(call), number(now), epoch}
 for c = 9, #ARGV, 2 do
   local consumer, wanted = ARGV[c], tonumber(ARGV[c + 1])
-  local deliveries, leased, tries = {}, {}, {}
+  local again, deliveries, leased, tries = {}, {false}, {}, {}
+  local count = 0
 
-  local function deliver(entry, lease, failures)
-    deliveries[#deliveries + 1] = {entry, lease, failures, deadline}
-    leased[#leased + 1] = deadline
-    leased[#leased + 1] = entry[1]
-    record[#record + 1] = entry[1]
-    record[#record + 1] = number(lease)
-    room = room - #entry[2][#entry[2]]
+  local function deliver(entry, lease)
+    local position, fields = entry[1], entry[2]
+    count = count + 1
+    deliveries[count + 1] = entry
+    leased[count * 2 - 1] = deadline
+    leased[count * 2] = position
+    record[#record + 1] = position
+    record[#record + 1] = lease
+    room = room - #fields[#fields]
   end
 
   -- Again and again, because an event that retention removed lets the next of its subject go.
-  while #deliveries < wanted and room > 0 and scanned < 1000 do
-    local due = redis.call('ZRANGEBYSCORE', RETRY, '-inf', now, 'LIMIT', 0, wanted - #deliveries)
+  while count < wanted and room > 0 and scanned < 1000 do
+    local due = redis.call('ZRANGEBYSCORE', RETRY, '-inf', now, 'LIMIT', 0, wanted - count)
     if #due == 0 then break end
     scanned = scanned + #due
     local records = redis.call('HMGET', TRIES, unpack(due))
@@ -98,28 +102,31 @@ for c = 9, #ARGV, 2 do
         claim(consumer, position, failures + 1)
         tries[#tries + 1] = position
         tries[#tries + 1] = number(lease) .. ' ' .. number(failures)
-        deliver(entry, lease, failures)
+        again[#again + 1] = lease
+        again[#again + 1] = failures
+        deliver(entry, number(lease))
       else
         finish(position, 2)
       end
     end
   end
 
-  while #deliveries < wanted and room > 0 and scanned < 1000 do
-    local count = math.min(wanted - #deliveries, math.max(math.floor(room / largest), 1), 1000 - scanned)
-    local entries = read_new(consumer, count)
+  while count < wanted and room > 0 and scanned < 1000 do
+    local asked = math.min(wanted - count, math.max(math.floor(room / largest), 1), 1000 - scanned)
+    local entries = read_new(consumer, asked)
     if entries.err then return entries end
     scanned = scanned + #entries
     for _, entry in ipairs(entries) do
       checkpoint = entry[1]
-      if not (ordered and held_back(entry)) then deliver(entry, 1, 0) end
+      if not (ordered and held_back(entry)) then deliver(entry, '1') end
     end
-    if #entries < count then break end
+    if #entries < asked then break end
   end
-  if #deliveries >= wanted or room <= 0 or scanned >= 1000 then more = '1' end
+  if count >= wanted or room <= 0 or scanned >= 1000 then more = '1' end
 
   if #leased > 0 then redis.call('ZADD', LEASES, unpack(leased)) end
   if #tries > 0 then redis.call('HSET', TRIES, unpack(tries)) end
+  deliveries[1] = again
   reply[#reply + 1] = deliveries
 end
 if answered or #record > 3 then

@@ -1,49 +1,72 @@
 -- Settles deliveries: acks, nacks, extends or gives back, each by its receipt.
 --
 -- KEYS, ARGV 1 to 3: see group_common.lua
--- ARGV  4… items of five: kind, position, epoch, lease number, argument, each of the call at most 1,000
---          a ack (argument "")      p park (reason)         e extend (ms from now, "" the ack_timeout)
---          r retry (ms from now, "" the backoff; then a space and the reason)
---          g give back unused: delivered again at once, not counted as a failure
--- Returns nil when the topic is missing, 0 when the group is, else for each item
---   {1, lease end (extend) or 0} or {0, 0} when its lease was lost.
+-- ARGV  4 the items, numbers packed as a MessagePack array: kind, lease number, which epoch (from 1) of each
+--       5 how many epochs  6… the epochs of the receipts; then the position of each item, at most 1,000; then
+--       the arguments of those that have one
+--   Kinds: 1 ack                                     4 extend (ms from now, "" the ack_timeout)
+--          2 park (reason)                           5 give back unused: delivered again at once, and
+--          3 retry (ms from now, "" the backoff;       not counted as a failure
+--            then a space and the reason)            2, 3 and 4 have an argument
+-- Returns nil when the topic is missing, 0 when the group is, else a number for each item:
+--   0 its lease was lost, 1 done, else when the extended lease ends
+
+local shape, epochs = cmsgpack.unpack(ARGV[4]), tonumber(ARGV[5])
+local count, first = #shape / 3, 6 + epochs
+local argument_at = first + count
+local current
+for i = 1, epochs do
+  if ARGV[5 + i] == epoch then current = i end
+end
+
+-- What is known of the items, read once; what this call settles has no lease any more.
+local tries = redis.call('HMGET', TRIES, unpack(ARGV, first, first + count - 1))
+local ends = redis.call('ZMSCORE', LEASES, unpack(ARGV, first, first + count - 1))
+local touched, removed = {}, {}
 
 local replies = {}
 local acked = 0
-for i = 4, #ARGV, 5 do
-  local kind, position, item_epoch, item_lease, argument = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
-  local lease, failures = tries_of(redis.call('HGET', TRIES, position))
-  local held = item_epoch == epoch and lease == item_lease
-  local reply = {0, 0}
-  if held and kind == 'e' then
-    local ends = now + (argument ~= '' and tonumber(argument) or ack_timeout)
-    -- Answers how many changed: one that ends at the same millisecond is still held.
-    if redis.call('ZSCORE', LEASES, position) then
-      redis.call('ZADD', LEASES, 'XX', ends, position)
-      reply = {1, ends}
-    end
-  elseif held and redis.call('ZREM', LEASES, position) == 1 then
-    reply = {1, 0}
-    if kind == 'a' then
+for i = 1, count do
+  local kind, item_lease, position = shape[i * 3 - 2], shape[i * 3 - 1], ARGV[first + i - 1]
+  local argument = ''
+  if kind >= 2 and kind <= 4 then
+    argument = ARGV[argument_at]
+    argument_at = argument_at + 1
+  end
+  local known, leased = tries[i], ends[i]
+  if touched[position] then
+    known, leased = redis.call('HGET', TRIES, position), nil
+  end
+  local lease, failures = tries_of(known)
+  local held = shape[i * 3] == current and lease == item_lease
+  local reply = 0
+  if held and leased and kind == 4 then
+    reply = now + (argument ~= '' and tonumber(argument) or ack_timeout)
+    redis.call('ZADD', LEASES, 'XX', number(reply), position)
+  elseif held and leased and kind ~= 4 then
+    reply = 1
+    touched[position] = true
+    removed[#removed + 1] = position
+    if kind == 1 then
       finish(position, lease)
       acked = acked + 1
-    elseif kind == 'p' then
+    elseif kind == 2 then
       park(position, lease, failures + 1, argument)
-    elseif kind == 'r' then
+    elseif kind == 3 then
       local delay, reason = string.match(argument, '^(%d*) (.*)$')
       fail(position, lease, failures, delay ~= '' and now + tonumber(delay) or nil, reason)
     else
       redis.call('HSET', TRIES, position, number(lease) .. ' ' .. number(failures))
       queue(position, now)
     end
-  elseif kind == 'a' and item_epoch == epoch and not redis.call('ZSCORE', RETRY, position)
-    and not redis.call('ZSCORE', LEASES, position) then
+  elseif kind == 1 and shape[i * 3] == current and not leased and not redis.call('ZSCORE', RETRY, position) then
     -- Done already: by this very lease?
     local by = tonumber(redis.call('HGET', DONE, position) or 1)
-    if by == item_lease then reply = {1, 0} end
+    if by == item_lease then reply = 1 end
   end
-  replies[#replies + 1] = reply
+  replies[i] = reply
 end
+if #removed > 0 then redis.call('ZREM', LEASES, unpack(removed)) end
 if acked > 0 then
   local slot = math.floor(now / 5000)
   local field = tostring(slot % 16)
