@@ -2,12 +2,12 @@
 //!
 //! [`QueueEngine`] is the contract; `redis` keeps it.
 
+pub mod leases;
 pub mod redis;
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use crate::error::QueueError;
 use crate::model::{
     Durability, MessageId, Outgoing, QueueName, QueueSettings, Receipt, SettingsChange,
 };
+pub use leases::{Consumer, Credit, GiveBack, Lease, Leases, Return};
 
 /// What most operations answer with.
 pub type QueueResult<T> = Result<T, QueueError>;
@@ -31,82 +32,6 @@ pub struct SendOutcome {
 
 /// The outcome of a send that is under way.
 pub type Submitted = Pin<Box<dyn Future<Output = QueueResult<Vec<SendOutcome>>> + Send>>;
-
-/// A message that is leased to a consumer.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    /// The encoded Message, with its id.
-    pub message: Bytes,
-    /// The proof of the lease.
-    pub receipt: Receipt,
-    /// When it was sent, in ms since 1970.
-    pub sent_at_ms: u64,
-    /// When the lease ends, in ms since 1970.
-    pub expires_at_ms: u64,
-    /// How long the lease has left since it was taken.
-    pub expires_in: Duration,
-}
-
-/// How a lease ends other than by an ack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Return {
-    /// The attempt failed; the next one after this long, or after the queue's backoff.
-    Failed(Option<Duration>),
-    /// Not to be delivered again.
-    Rejected,
-    /// Nobody looked at it: no attempt.
-    Unused,
-}
-
-/// Takes back leases in the background, as [`Return::Unused`].
-pub trait GiveBack: Send + Sync {
-    /// Takes them back.
-    fn give_back(&self, queue: &QueueName, receipts: Vec<Receipt>);
-}
-
-/// Leases on their way to a consumer: dropped anywhere on that way, they are
-/// given back at once.
-pub struct Leases {
-    queue: QueueName,
-    leases: Vec<Lease>,
-    back: Arc<dyn GiveBack>,
-}
-
-impl Leases {
-    /// Wraps them.
-    #[must_use]
-    pub fn new(queue: QueueName, leases: Vec<Lease>, back: Arc<dyn GiveBack>) -> Self {
-        Self { queue, leases, back }
-    }
-
-    /// The consumer has them: from now on it is responsible.
-    #[must_use]
-    pub fn accept(mut self) -> Vec<Lease> {
-        std::mem::take(&mut self.leases)
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.leases.is_empty()
-    }
-}
-
-impl Debug for Leases {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leases").field("queue", &self.queue).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Leases {
-    fn drop(&mut self) {
-        if !self.leases.is_empty() {
-            // Each goes in front of those before it.
-            let receipts = self.leases.drain(..).rev().map(|lease| lease.receipt).collect();
-            self.back.give_back(&self.queue, receipts);
-        }
-    }
-}
 
 /// A queue and its figures.
 #[derive(Clone, Debug, PartialEq)]
@@ -239,7 +164,7 @@ pub trait QueueEngine: Clone + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = QueueResult<Leases>> + Send;
 
     /// A consumer's place at the queue, for as long as it consumes.
-    fn join(&self, queue: &QueueName) -> impl Consumer;
+    fn join(&self, queue: &QueueName) -> impl Consumer + use<Self>;
 
     /// Says that messages are done. Repeating it with the same receipt succeeds.
     fn ack(
@@ -362,15 +287,4 @@ pub trait QueueEngine: Clone + Debug + Send + Sync + 'static {
         queue: &QueueName,
         which: DeadSelection,
     ) -> impl Future<Output = QueueResult<u64>> + Send;
-}
-
-/// A consumer's place at a queue.
-pub trait Consumer: Send + Sync + 'static {
-    /// Waits for messages, up to `max` of them; at least one. Cancel-safe: what
-    /// was leased meanwhile is given back.
-    fn next(
-        &self,
-        max: usize,
-        lease: Option<Duration>,
-    ) -> impl Future<Output = QueueResult<Leases>> + Send;
 }

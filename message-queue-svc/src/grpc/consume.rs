@@ -1,15 +1,18 @@
 //! The stream of a consumer: deliveries as credit allows, and what it says of them.
+//!
+//! It is a stream and no task: who sends the answers asks for the next one, and
+//! all that comes at once is sent at once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use proto::server::messagequeue::v1 as pb;
+use proto::server::messagequeue::v1::consume_response::Message as Said;
 use svc_runtime::rpc_error::RpcError;
 use svc_runtime::shutdown::Shutdown;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::check::{self, Violations};
@@ -19,19 +22,16 @@ use super::{convert, status};
 use crate::error::QueueError;
 use crate::model::settings::MAX_LEASE;
 use crate::model::{QueueName, Receipt};
-use crate::queue::{Consumer, Leases, QueueEngine, QueueResult, Return};
+use crate::queue::{Consumer, Credit, Lease, Leases, QueueEngine, QueueResult, Return};
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Answers that may wait for the client to read them.
-const BUFFER: usize = 512;
 /// Settlings of one stream under way at once; more are not read.
 const SETTLING: usize = 64;
-/// How long a stream waits when the storage is away.
-const AWAY: Duration = Duration::from_millis(250);
+/// How long a stream waits when the storage is away: at first, and at most.
+const AWAY: Duration = Duration::from_millis(100);
+const AWAY_MOST: Duration = Duration::from_secs(2);
 /// How long past its lease a message still counts as held.
 const OVERDUE: Duration = Duration::from_secs(1);
-
-type Out = mpsc::Sender<Result<pb::ConsumeResponse, Status>>;
 
 /// Why a stream ends before its client ends it. `None`: nothing to say.
 type Ended = Option<RpcError>;
@@ -41,30 +41,51 @@ pub fn serve<E: QueueEngine>(
     engine: E,
     streams: HeldByStreams,
     shutdown: Shutdown,
-    mut requests: Streaming<pb::ConsumeRequest>,
+    requests: Streaming<pb::ConsumeRequest>,
 ) -> Answers<pb::ConsumeResponse> {
-    let (out, answers) = mpsc::channel(BUFFER);
-    tokio::spawn(async move {
-        let opened = tokio::select! {
-            () = shutdown.triggered() => Err(Some(status::of(&QueueError::ShuttingDown))),
-            () = out.closed() => Err(None),
-            first = requests.message() => open(first),
-        };
-        let ended = match opened {
-            Ok(opened) => {
-                let mut session = Session::new(engine, &streams, opened, out.clone());
-                let ended = session.run(&shutdown, requests).await;
-                session.give_back();
-                ended
+    let begin = State::Begin { engine, streams, shutdown, requests };
+    Box::pin(stream::unfold(begin, |state| async move {
+        let mut session = match state {
+            State::Begin { engine, streams, shutdown, mut requests } => {
+                let opened = tokio::select! {
+                    () = shutdown.triggered() => Err(Some(status::of(&QueueError::ShuttingDown))),
+                    first = requests.message() => open(first),
+                };
+                match opened {
+                    Ok(opened) => {
+                        Box::new(Session::new(engine, &streams, opened, shutdown, requests))
+                    }
+                    Err(ended) => return end(ended),
+                }
             }
-            Err(ended) => ended,
+            State::Open(session) => session,
+            State::Ended => return None,
         };
-        if let Some(error) = ended {
-            // A client that does not read does not hold up the end.
-            let _ = out.try_send(Err(error.into()));
+        match session.next().await {
+            Ok(message) => {
+                let response = pb::ConsumeResponse { message: Some(message) };
+                Some((Ok(response), State::Open(session)))
+            }
+            Err(ended) => end(ended),
         }
-    });
-    Box::pin(ReceiverStream::new(answers))
+    }))
+}
+
+/// Where a stream is between two answers.
+#[expect(clippy::large_enum_variant, reason = "there is one a stream, and it begins once")]
+enum State<E: QueueEngine> {
+    Begin {
+        engine: E,
+        streams: HeldByStreams,
+        shutdown: Shutdown,
+        requests: Streaming<pb::ConsumeRequest>,
+    },
+    Open(Box<Session<E>>),
+    Ended,
+}
+
+fn end<E: QueueEngine>(ended: Ended) -> Option<(Result<pb::ConsumeResponse, Status>, State<E>)> {
+    ended.map(|error| (Err(error.into()), State::Ended))
 }
 
 struct Opened {
@@ -109,111 +130,160 @@ struct Settled {
 
 struct Session<E: QueueEngine> {
     engine: E,
+    shutdown: Shutdown,
     opened: Opened,
-    out: Out,
-    /// What the client holds.
+    requests: Streaming<pb::ConsumeRequest>,
+    /// Whether the client may say more.
+    reading: bool,
+    /// What the client holds, and how much more it may.
     held: Held,
+    credit: Credit,
+    seat: Box<dyn Asks>,
+    next: Option<BoxFuture<'static, QueueResult<Leases>>>,
     settling: FuturesUnordered<BoxFuture<'static, Settled>>,
+    /// What is to be said before anything else happens.
+    outcomes: VecDeque<pb::Outcome>,
+    leases: VecDeque<Lease>,
+    ask_at: Instant,
+    away: Duration,
+    beat_at: Instant,
+}
+
+/// A place at a queue, whatever the engine.
+trait Asks: Send {
+    fn ask(
+        &self,
+        credit: &Credit,
+        lease: Option<Duration>,
+    ) -> BoxFuture<'static, QueueResult<Leases>>;
+}
+
+impl<C: Consumer> Asks for C {
+    fn ask(
+        &self,
+        credit: &Credit,
+        lease: Option<Duration>,
+    ) -> BoxFuture<'static, QueueResult<Leases>> {
+        self.next(credit, lease).boxed()
+    }
 }
 
 impl<E: QueueEngine> Session<E> {
-    fn new(engine: E, streams: &HeldByStreams, opened: Opened, out: Out) -> Self {
-        let held = streams.open(&opened.queue);
-        Self { engine, opened, out, held, settling: FuturesUnordered::new() }
+    fn new(
+        engine: E,
+        streams: &HeldByStreams,
+        opened: Opened,
+        shutdown: Shutdown,
+        requests: Streaming<pb::ConsumeRequest>,
+    ) -> Self {
+        let (now, held) = (Instant::now(), streams.open(&opened.queue));
+        let credit = Credit::new(opened.max_in_flight);
+        let seat = Box::new(engine.join(&opened.queue));
+        Self {
+            engine,
+            shutdown,
+            opened,
+            requests,
+            reading: true,
+            held,
+            credit,
+            seat,
+            next: None,
+            settling: FuturesUnordered::new(),
+            outcomes: VecDeque::new(),
+            leases: VecDeque::new(),
+            ask_at: now,
+            away: AWAY,
+            beat_at: now + HEARTBEAT,
+        }
     }
 
-    async fn run(
-        &mut self,
-        shutdown: &Shutdown,
-        mut requests: Streaming<pb::ConsumeRequest>,
-    ) -> Ended {
-        let seat = self.engine.join(&self.opened.queue);
-        let lease = self.opened.lease;
-        let mut next: Option<BoxFuture<'_, QueueResult<Leases>>> = None;
-        let mut ask_at = Instant::now();
-        let mut beat_at = Instant::now() + HEARTBEAT;
-        let mut reading = true;
+    /// The next answer, or how the stream ends.
+    async fn next(&mut self) -> Result<Said, Ended> {
         loop {
-            let credit = self.credit();
-            if next.is_none() && credit > 0 && reading && Instant::now() >= ask_at {
-                next = Some(seat.next(credit, lease).boxed());
+            if let Some(outcome) = self.outcomes.pop_front() {
+                return Ok(Said::Outcome(outcome));
             }
-            let overdue = if credit == 0 { self.held.first_end() } else { None };
-            let look_at = overdue.map_or(ask_at.max(Instant::now() + AWAY), |end| end + OVERDUE);
-            tokio::select! {
-                biased;
-                () = shutdown.triggered() => return Some(status::of(&QueueError::ShuttingDown)),
-                () = self.out.closed() => return None,
-                Some(settled) = self.settling.next() => {
-                    if self.tell(settled).await.is_err() {
-                        return None;
-                    }
-                    beat_at = Instant::now() + HEARTBEAT;
-                }
-                request = requests.message(), if reading && self.settling.len() < SETTLING => {
-                    match request {
-                        Ok(Some(request)) => if let Err(error) = self.settle(request) {
-                            return Some(error);
-                        },
-                        // The client is done: answer what it said last.
-                        Ok(None) => { reading = false; next = None; }
-                        Err(_) => return None,
-                    }
-                }
-                leases = async { match next.as_mut() {
-                    Some(next) => next.await,
-                    None => std::future::pending().await,
-                } } => {
-                    next = None;
-                    match leases {
-                        Ok(leases) => if self.deliver(leases).await.is_err() {
-                            return None;
-                        },
-                        Err(QueueError::StorageUnavailable | QueueError::OutcomeUnknown) => {
-                            ask_at = Instant::now() + AWAY;
-                        }
-                        Err(error) => return Some(status::of(&error)),
-                    }
-                    beat_at = Instant::now() + HEARTBEAT;
-                }
-                () = sleep_until(look_at), if overdue.is_some() || next.is_none() && credit > 0 && reading => {
-                    if let Some(before) = Instant::now().checked_sub(OVERDUE) {
-                        self.held.drop_ended(before);
-                    }
-                }
-                // Credit is counted anew.
-                () = self.held.freed() => {}
-                () = sleep_until(beat_at) => {
-                    let in_flight = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
-                    let beat = pb::ConsumeHeartbeat { in_flight };
-                    if say(&self.out, pb::consume_response::Message::Heartbeat(beat)).await.is_err() {
-                        return None;
-                    }
-                    beat_at = Instant::now() + HEARTBEAT;
-                }
+            if let Some(lease) = self.leases.pop_front() {
+                return Ok(Said::Delivery(convert::delivery(&self.opened.queue, lease)));
             }
-            if !reading && self.settling.is_empty() {
-                return None;
+            if !self.reading && self.settling.is_empty() {
+                return Err(None);
+            }
+            if let Some(beat) = self.step().await? {
+                return Ok(beat);
             }
         }
     }
 
-    fn credit(&self) -> usize {
-        self.opened.max_in_flight.saturating_sub(self.held.len())
+    /// Waits for something to happen; answers a heartbeat if nothing did for long.
+    async fn step(&mut self) -> Result<Option<Said>, Ended> {
+        let left = self.opened.max_in_flight.saturating_sub(self.held.len());
+        self.credit.set(left);
+        if self.next.is_none() && left > 0 && self.reading && Instant::now() >= self.ask_at {
+            self.next = Some(self.seat.ask(&self.credit, self.opened.lease));
+        }
+        let overdue = if left == 0 { self.held.first_end() } else { None };
+        let looks = overdue.is_some() || self.next.is_none() && left > 0 && self.reading;
+        let look_at = overdue.map_or(self.ask_at, |end| end + OVERDUE);
+        tokio::select! {
+            biased;
+            () = self.shutdown.triggered() => {
+                return Err(Some(status::of(&QueueError::ShuttingDown)));
+            }
+            Some(settled) = self.settling.next() => self.settled(settled),
+            request = self.requests.message(), if self.reading && self.settling.len() < SETTLING => {
+                match request {
+                    Ok(Some(request)) => self.settle(request).map_err(Some)?,
+                    // The client is done: answer what it said last.
+                    Ok(None) => { self.reading = false; self.next = None; }
+                    Err(_) => return Err(None),
+                }
+                return Ok(None);
+            }
+            leases = async { match self.next.as_mut() {
+                Some(next) => next.await,
+                None => std::future::pending().await,
+            } } => self.taken(leases)?,
+            () = sleep_until(look_at), if looks => {
+                if let Some(before) = Instant::now().checked_sub(OVERDUE) {
+                    self.held.drop_ended(before);
+                }
+                return Ok(None);
+            }
+            // Credit is counted anew.
+            () = self.held.freed() => return Ok(None),
+            () = sleep_until(self.beat_at) => {
+                self.beat_at = Instant::now() + HEARTBEAT;
+                let in_flight = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+                return Ok(Some(Said::Heartbeat(pb::ConsumeHeartbeat { in_flight })));
+            }
+        }
+        self.beat_at = Instant::now() + HEARTBEAT;
+        Ok(None)
     }
 
-    async fn deliver(&mut self, leases: Leases) -> Result<(), ()> {
-        let now = Instant::now();
-        let leases = leases.accept();
-        // Held from here on: whatever happens, they are given back.
-        for lease in &leases {
-            self.held.add(lease.receipt.clone(), now + lease.expires_in);
+    fn taken(&mut self, leases: QueueResult<Leases>) -> Result<(), Ended> {
+        self.next = None;
+        match leases {
+            Ok(leases) => {
+                let now = Instant::now();
+                // Held from here on: whatever happens, they are given back.
+                let leases = leases.accept();
+                for lease in &leases {
+                    self.held.add(lease.receipt.clone(), now + lease.expires_in);
+                }
+                self.leases.extend(leases);
+                self.away = AWAY;
+                Ok(())
+            }
+            Err(QueueError::StorageUnavailable | QueueError::OutcomeUnknown) => {
+                self.ask_at = Instant::now() + self.away.mul_f64(rand::random_range(0.5..1.0));
+                self.away = (self.away * 2).min(AWAY_MOST);
+                Ok(())
+            }
+            Err(error) => Err(Some(status::of(&error))),
         }
-        for lease in leases {
-            let delivery = convert::delivery(&self.opened.queue, lease);
-            say(&self.out, pb::consume_response::Message::Delivery(delivery)).await?;
-        }
-        Ok(())
     }
 
     /// Starts what a request asks for.
@@ -262,7 +332,7 @@ impl<E: QueueEngine> Session<E> {
     }
 
     /// Answers for the receipts of a settling, and lets go of them.
-    async fn tell(&mut self, settled: Settled) -> Result<(), ()> {
+    fn settled(&mut self, settled: Settled) {
         let mut results = match settled.results {
             Ok(results) => results.into_iter(),
             Err(error) => {
@@ -282,13 +352,14 @@ impl<E: QueueEngine> Session<E> {
                     convert::outcome(text, result)
                 }
             };
-            say(&self.out, pb::consume_response::Message::Outcome(outcome)).await?;
+            self.outcomes.push_back(outcome);
         }
-        Ok(())
     }
+}
 
-    /// Gives back what the client still held.
-    fn give_back(&self) {
+/// However the stream ends, what its client still held is given back.
+impl<E: QueueEngine> Drop for Session<E> {
+    fn drop(&mut self) {
         let mut receipts = self.held.take_all();
         // Each goes in front of those before it: the oldest comes last. Ids begin with the time.
         receipts.sort_unstable_by(|a, b| b.entry().cmp(a.entry()));
@@ -296,11 +367,6 @@ impl<E: QueueEngine> Session<E> {
             self.engine.give_back_later(&self.opened.queue, some.to_vec());
         }
     }
-}
-
-async fn say(out: &Out, message: pb::consume_response::Message) -> Result<(), ()> {
-    let response = pb::ConsumeResponse { message: Some(message) };
-    out.send(Ok(response)).await.map_err(|_| ())
 }
 
 fn valid(texts: &[(String, Option<Receipt>)]) -> Vec<Receipt> {

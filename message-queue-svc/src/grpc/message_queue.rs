@@ -19,7 +19,7 @@ use crate::queue::{QueueEngine, QueueResult};
 const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// What is kept of a call's deadline to tell its caller how it ended.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
+const DEADLINE_MARGIN: Duration = Duration::from_millis(50);
 /// How long calls may still wait for their replies when the service stops.
 const LAST_REPLIES: Duration = Duration::from_secs(10);
 
@@ -271,7 +271,7 @@ fn deadline(metadata: &MetadataMap) -> Option<Duration> {
         _ => return None,
     };
     let whole = unit.saturating_mul(number);
-    Some(whole.saturating_sub(DEADLINE_MARGIN.min(whole / 10)))
+    Some(whole.saturating_sub(DEADLINE_MARGIN.min(whole / 5)))
 }
 
 #[cfg(test)]
@@ -285,8 +285,8 @@ mod tests {
             metadata.insert("grpc-timeout", text.parse().unwrap());
             deadline(&metadata)
         };
-        assert_eq!(read("2S"), Some(Duration::from_millis(1_980)));
-        assert_eq!(read("100m"), Some(Duration::from_millis(90)));
+        assert_eq!(read("2S"), Some(Duration::from_millis(1_950)));
+        assert_eq!(read("100m"), Some(Duration::from_millis(80)));
         assert_eq!(read("x"), None);
         assert_eq!(read("1"), None);
     }

@@ -1,11 +1,11 @@
 //! The engine in Redis. All keys are in `keys`, all scripts in `scripts/`.
 //!
 //! - `send`, `settle`: lanes, so that concurrent work for one queue shares a call
-//! - `feeder`, `blocking`, `take`: how messages reach consumers
+//! - `feeder`, `blocking`, `take`: how messages reach consumers; `untake`: those that did not
 //! - `calls`: request and reply
 //! - `keeper`: what has to happen when nobody asks
 //! - `admin`, `dead`: queues and dead letters
-//! - `store`, `record`, `settings`, `durability`: how things are called, packed and made to last
+//! - `store`, `finish`, `record`, `settings`, `durability`: how things are called, packed and made to last
 
 mod admin;
 mod blocking;
@@ -13,26 +13,29 @@ mod calls;
 mod dead;
 mod durability;
 mod feeder;
+mod finish;
 mod keeper;
 pub mod keys;
-mod record;
-mod scripts;
+pub mod record;
+pub mod scripts;
 mod send;
 mod settings;
 mod settle;
 mod store;
 mod take;
+mod untake;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis_link::Link;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Consumer, DeadLetter, DeadSelection, GiveBack, Leases, Page, PeekState, Peeked, QueueEngine,
-    QueueInfo, QueueResult, Return, SendOutcome, Submitted,
+    Consumer, Credit, DeadLetter, DeadSelection, GiveBack, Leases, Page, PeekState, Peeked,
+    QueueEngine, QueueInfo, QueueResult, Return, SendOutcome, Submitted,
 };
 use crate::model::{
     Durability, MessageId, Outgoing, QueueName, QueueSettings, Receipt, SettingsChange,
@@ -42,16 +45,16 @@ use settle::{ReturnItem, Settler};
 /// The engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisEngine {
-    store: store::Store,
     sender: send::Sender,
     settler: Settler,
     feeders: feeder::Feeders,
+    at_once: take::AtOnce,
     calls: calls::Calls,
     admin: admin::Admin,
     dead: dead::Dead,
     back: Arc<Back>,
-    hints: keeper::Hints,
     tasks: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl RedisEngine {
@@ -61,36 +64,43 @@ impl RedisEngine {
         let replica = uuid::Uuid::now_v7().simple().to_string();
         let store = store::Store::new(link);
         let tasks = TaskTracker::new();
+        let closing = CancellationToken::new();
         let (hints, heard) = keeper::hints();
-        let sender = send::Sender::new(store.clone(), auto_create, hints.clone());
-        let settler = Settler::new(&store);
+        let callers = calls::Callers::new(store.clone(), tasks.clone());
+        let settler = Settler::new(&store, &callers, &tasks);
         let back = Arc::new(Back { settler: settler.clone(), tasks: tasks.clone() });
-        let feeders = feeder::Feeders::new(
-            store.clone(),
-            replica.clone(),
-            Arc::<Back>::clone(&back),
-            hints.clone(),
-            tasks.clone(),
-        );
+        let takes =
+            untake::Takes::new(store.clone(), replica.clone(), tasks.clone(), closing.clone());
+        let feeders = feeder::Feeders::new(feeder::Parts {
+            store: store.clone(),
+            replica: replica.clone(),
+            back: Arc::<Back>::clone(&back),
+            hints: hints.clone(),
+            takes: takes.clone(),
+            tasks: tasks.clone(),
+            closing: closing.clone(),
+        });
+        let sender =
+            send::Sender::new(store.clone(), feeders.clone(), &tasks, auto_create, hints.clone());
         tokio::spawn(keeper::Keeper::new(store.clone(), replica.clone()).run(heard));
         Self {
-            calls: calls::Calls::start(store.clone(), sender.clone(), &replica, tasks.clone()),
+            calls: calls::Calls::start(store.clone(), sender.clone(), callers, &replica),
+            at_once: take::AtOnce::new(store.clone(), takes, Arc::<Back>::clone(&back), hints),
             admin: admin::Admin::new(store.clone(), sender.clone()),
-            dead: dead::Dead::new(store.clone(), sender.clone()),
-            store,
+            dead: dead::Dead::new(store, sender.clone()),
             sender,
             settler,
             feeders,
             back,
-            hints,
             tasks,
+            closing,
         }
     }
 
     /// Waits until everything that runs in the background has ended; call it
     /// when there are no consumers and calls any more.
     pub async fn close(&self) {
-        self.feeders.close();
+        self.closing.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -142,22 +152,17 @@ impl QueueEngine for RedisEngine {
         wait: Duration,
         lease: Option<Duration>,
     ) -> QueueResult<Leases> {
-        let none = || Leases::new(queue.clone(), Vec::new(), Arc::<Back>::clone(&self.back));
         if wait.is_zero() {
-            let taken = take::take(&self.store, queue, max, lease, None).await?;
-            if let Some(first) = taken.leases.first() {
-                self.hints.come_back(queue, first.expires_in);
-            }
-            return Ok(Leases::new(queue.clone(), taken.leases, Arc::<Back>::clone(&self.back)));
+            return self.at_once.take(queue, max, lease).await;
         }
         let seat = self.feeders.join(queue);
-        match tokio::time::timeout(wait, seat.next(max, lease)).await {
+        match tokio::time::timeout(wait, seat.next(&Credit::new(max), lease)).await {
             Ok(leases) => leases,
-            Err(_) => Ok(none()),
+            Err(_) => Ok(Leases::new(queue.clone(), Vec::new(), Arc::<Back>::clone(&self.back))),
         }
     }
 
-    fn join(&self, queue: &QueueName) -> impl Consumer {
+    fn join(&self, queue: &QueueName) -> impl Consumer + use<> {
         self.feeders.join(queue)
     }
 

@@ -4,6 +4,8 @@ mod call;
 mod event_stream;
 mod group;
 mod latency;
+mod queue;
+mod queue_limit;
 mod queue_stream;
 mod subscribe;
 mod unary;
@@ -121,11 +123,7 @@ pub fn all() -> Vec<Spec> {
         Spec::new("append to delivery, quiet", 1, latency::append_to_delivery).median(3.0, ECHO, 1),
         Spec::new("group Consume and ack, events", 4, group::consume_and_ack)
             .rate(0.4, RAW_XADD, 512),
-        Spec::new("SendStream, Consume, ack: full cycles", 4, queue_stream::cycles),
-        Spec::new("Call, a streaming worker", 1, call::one).median(4.0, ECHO, 1),
-        Spec::new("Call, a streaming worker", 64, call::many).rate(0.3, ECHO, 64),
-        Spec::new("send to delivery, queue empty", 1, latency::send_to_delivery)
-            .median(3.0, ECHO, 1),
     ]);
+    rows.extend(queue::rows());
     rows
 }

@@ -1,7 +1,8 @@
-//! Calls: a message sent, and its reply waited for on this replica's channel.
+//! Calls: a message sent, and its reply waited for.
 //!
-//! A reply is kept besides, so that a channel that lost one only means that it
-//! has to be looked for.
+//! A reply that is made at this replica is handed to its caller here; others
+//! come over this replica's channel. Each is kept besides, so that one that was
+//! lost on its way only has to be looked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use redis_link::{Link, Mail, Value, values};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::record::Prepared;
@@ -23,14 +24,14 @@ use crate::queue::QueueResult;
 
 /// Replies that may wait to be handed to their callers.
 const MAILBOX: usize = 16_384;
+/// The pause between two looks for a reply that may be there.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Calls that wait for their replies.
+/// Who waits at this replica for which reply. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Calls {
-    store: Store,
-    sender: Sender,
-    channel: String,
+pub struct Callers {
     waiting: Arc<DashMap<String, Waiting>>,
+    store: Store,
     tasks: TaskTracker,
 }
 
@@ -40,13 +41,92 @@ struct Waiting {
     reply: oneshot::Sender<Bytes>,
 }
 
+impl Callers {
+    pub fn new(store: Store, tasks: TaskTracker) -> Self {
+        Self { waiting: Arc::default(), store, tasks }
+    }
+
+    /// Whether somebody here waits for the reply to this message.
+    pub fn wait_for(&self, id: &str) -> bool {
+        self.waiting.contains_key(id)
+    }
+
+    /// Hands a reply over.
+    pub fn deliver(&self, id: &str, content: Bytes) {
+        if let Some((_, waiting)) = self.waiting.remove(id) {
+            // A caller that gave up just now has dropped its end.
+            let _ = waiting.reply.send(content);
+        }
+    }
+
+    /// The reply to this message may be there, and nobody will say so.
+    pub fn look_for(&self, id: &str) {
+        let Some(id) = MessageId::parse(id) else { return };
+        let callers = self.clone();
+        self.tasks.spawn(async move {
+            // Ends with the call at the latest.
+            while let Some(queue) = callers.queue_of(&id) {
+                match callers.look(&queue, &id).await {
+                    Ok(Some(content)) => callers.deliver(id.as_str(), content),
+                    Ok(None) | Err(_) => sleep(LOOK_AGAIN).await,
+                }
+            }
+        });
+    }
+
+    fn queue_of(&self, id: &MessageId) -> Option<QueueName> {
+        self.waiting.get(id.as_str()).map(|waiting| waiting.queue.clone())
+    }
+
+    /// Looks for the replies of all that wait.
+    fn look_for_all(&self) {
+        let ids = self.waiting.iter().filter_map(|entry| MessageId::parse(entry.key()));
+        let ids: Vec<_> = ids.collect();
+        if ids.is_empty() {
+            return;
+        }
+        let callers = self.clone();
+        self.tasks.spawn(async move {
+            for id in ids {
+                let Some(queue) = callers.queue_of(&id) else { continue };
+                if let Ok(Some(content)) = callers.look(&queue, &id).await {
+                    callers.deliver(id.as_str(), content);
+                }
+            }
+        });
+    }
+
+    /// The reply, if it is there; nothing if it may still come.
+    async fn look(&self, queue: &QueueName, id: &MessageId) -> QueueResult<Option<Bytes>> {
+        if !id.expects_reply() {
+            return Err(QueueError::MessageNotFound(id.to_string()));
+        }
+        let keys = [keys::reply(queue, id.as_str()), keys::body(queue), keys::dead_body(queue)];
+        let mut call = scripts::GET_REPLY.call_sized(&keys, 1, 64);
+        call.arg(id.as_str());
+        match self.store.read(queue, &call).await? {
+            Value::Nil => Err(QueueError::MessageNotFound(id.to_string())),
+            Value::Array(reply) => first(reply).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Calls that wait for their replies.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    store: Store,
+    sender: Sender,
+    channel: Arc<str>,
+    callers: Callers,
+}
+
 impl Calls {
     /// Starts listening for replies.
-    pub fn start(store: Store, sender: Sender, replica: &str, tasks: TaskTracker) -> Self {
-        let channel = keys::replies(replica);
-        let calls = Self { store, sender, channel, waiting: Arc::default(), tasks };
-        tokio::spawn(listen(calls.store.link().clone(), calls.clone()));
-        calls
+    pub fn start(store: Store, sender: Sender, callers: Callers, replica: &str) -> Self {
+        let channel: Arc<str> = keys::replies(replica).into();
+        tokio::spawn(listen(store.link().clone(), Arc::clone(&channel), callers.clone()));
+        Self { store, sender, channel, callers }
     }
 
     pub async fn call(
@@ -60,11 +140,10 @@ impl Calls {
         let id = prepared.id.clone();
         let (reply, replied) = oneshot::channel();
         let waiting = Waiting { queue: queue.clone(), reply };
-        self.waiting.insert(id.as_str().to_owned(), waiting);
-        let mut guard =
-            Guard { calls: self.clone(), queue: queue.clone(), id: id.clone(), sent: false };
+        self.callers.waiting.insert(id.as_str().to_owned(), waiting);
         // Sent or not is only known when it has answered; a guard takes it back.
-        guard.sent = true;
+        let mut guard =
+            Guard { calls: self.clone(), queue: queue.clone(), id: id.clone(), sent: true };
         let sending = self.sender.send_prepared(queue, vec![prepared], Durability::Memory);
         if let Err(error) = sending.await {
             guard.sent = error == QueueError::OutcomeUnknown;
@@ -91,7 +170,7 @@ impl Calls {
         id: &MessageId,
         wait: Duration,
     ) -> QueueResult<Bytes> {
-        if let Some(content) = self.look(queue, id).await? {
+        if let Some(content) = self.callers.look(queue, id).await? {
             return Ok(content);
         }
         let deadline = Instant::now() + wait;
@@ -103,26 +182,11 @@ impl Calls {
         let bells = self.store.link().bells();
         let mut bell = bells.subscribe(&keys::reply_bell(queue, id.as_str()));
         while timeout_at(deadline, bell.rung()).await.is_ok() {
-            if let Some(content) = self.look(queue, id).await? {
+            if let Some(content) = self.callers.look(queue, id).await? {
                 return Ok(content);
             }
         }
         Err(still_waiting())
-    }
-
-    /// The reply, if it is there; nothing if it may still come.
-    async fn look(&self, queue: &QueueName, id: &MessageId) -> QueueResult<Option<Bytes>> {
-        if !id.expects_reply() {
-            return Err(QueueError::MessageNotFound(id.to_string()));
-        }
-        let keys = [keys::reply(queue, id.as_str()), keys::body(queue), keys::dead_body(queue)];
-        let mut call = scripts::GET_REPLY.call_sized(&keys, 1, 64);
-        call.arg(id.as_str());
-        match self.store.read(queue, &call).await? {
-            Value::Nil => Err(QueueError::MessageNotFound(id.to_string())),
-            Value::Array(reply) => first(reply).map(Some),
-            _ => Ok(None),
-        }
     }
 
     async fn withdraw(&self, queue: &QueueName, id: &MessageId) -> QueueResult<Withdrawn> {
@@ -137,33 +201,6 @@ impl Calls {
                 _ => Ok(Withdrawn::TakenAlready),
             },
         }
-    }
-
-    fn deliver(&self, id: &str, content: Bytes) {
-        if let Some((_, waiting)) = self.waiting.remove(id) {
-            // A caller that gave up just now has dropped its end.
-            let _ = waiting.reply.send(content);
-        }
-    }
-
-    /// Looks for the replies of all that wait.
-    fn look_for_all(&self) {
-        let waiting: Vec<_> = self
-            .waiting
-            .iter()
-            .filter_map(|entry| Some((MessageId::parse(entry.key())?, entry.queue.clone())))
-            .collect();
-        if waiting.is_empty() {
-            return;
-        }
-        let calls = self.clone();
-        self.tasks.spawn(async move {
-            for (id, queue) in waiting {
-                if let Ok(Some(content)) = calls.look(&queue, &id).await {
-                    calls.deliver(id.as_str(), content);
-                }
-            }
-        });
     }
 }
 
@@ -188,10 +225,10 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.calls.waiting.remove(self.id.as_str());
+        self.calls.callers.waiting.remove(self.id.as_str());
         if self.sent {
             let (calls, queue, id) = (self.calls.clone(), self.queue.clone(), self.id.clone());
-            self.calls.tasks.spawn(async move {
+            self.calls.callers.tasks.spawn(async move {
                 let limit = Duration::from_secs(5);
                 if timeout(limit, calls.withdraw(&queue, &id)).await.is_err() {
                     tracing::debug!("a message whose caller is gone was not withdrawn");
@@ -202,18 +239,18 @@ impl Drop for Guard {
 }
 
 /// Hands replies to callers, for as long as the process runs.
-async fn listen(link: Link, calls: Calls) {
-    let mut mailbox = link.bells().subscribe_all(&calls.channel, MAILBOX);
+async fn listen(link: Link, channel: Arc<str>, callers: Callers) {
+    let mut mailbox = link.bells().subscribe_all(&channel, MAILBOX);
     loop {
         match mailbox.recv().await {
             Mail::Message(mut content) if content.len() >= MessageId::LEN => {
                 let id = content.split_to(MessageId::LEN);
                 if let Ok(id) = std::str::from_utf8(&id) {
-                    calls.deliver(id, content);
+                    callers.deliver(id, content);
                 }
             }
             Mail::Message(_) => {}
-            Mail::Missed => calls.look_for_all(),
+            Mail::Missed => callers.look_for_all(),
         }
     }
 }

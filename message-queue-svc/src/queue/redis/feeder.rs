@@ -1,29 +1,37 @@
-//! Feeders: one task per queue with consumers here, which takes for all of
-//! them and deals out what it gets.
+//! Feeders: one desk per queue with consumers here, at which they ask, and one
+//! task that takes for all of them and deals out what it gets.
 //!
 //! An empty queue is not polled. Its feeder waits for the bell, which every
 //! script rings that makes something ready. A queue that stays empty also
 //! waits in BRPOPLPUSH ready → handoff (`blocking.rs`), which no lost bell can
 //! miss, as long as there are pooled connections; queues beyond those make do
 //! with the bell and a slow look now and then.
+//!
+//! A send that comes while consumers wait here at an empty queue borrows the
+//! feeder's hand ([`Feeders::lend`]): it takes for them in the same script call
+//! that stores its messages.
 
+mod desk;
 mod run;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keeper::Hints;
 use super::store::Store;
+use super::untake::Takes;
 use crate::error::QueueError;
 use crate::model::QueueName;
-use crate::queue::{Consumer, GiveBack, Leases, QueueResult};
+use crate::queue::{Consumer, Credit, GiveBack, Leases, QueueResult};
+pub use desk::Hand;
+use desk::{Ask, Desk};
 
 /// The feeders of this replica.
 #[derive(Clone)]
@@ -31,54 +39,57 @@ pub struct Feeders {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+/// What feeders share.
+pub struct Shared {
     feeders: DashMap<QueueName, Arc<Feeder>>,
     store: Store,
     replica: String,
     back: Arc<dyn GiveBack>,
     hints: Hints,
+    takes: Takes,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
 
+/// What a feeder is made of.
+pub struct Parts {
+    pub store: Store,
+    pub replica: String,
+    pub back: Arc<dyn GiveBack>,
+    pub hints: Hints,
+    pub takes: Takes,
+    pub tasks: TaskTracker,
+    pub closing: CancellationToken,
+}
+
 /// One queue's.
-struct Feeder {
-    asks: mpsc::UnboundedSender<Ask>,
+pub struct Feeder {
+    queue: QueueName,
+    desk: Mutex<Desk>,
+    /// Rung when the task has to look at the desk.
+    wake: Notify,
     consumers: AtomicUsize,
 }
 
-/// A consumer that wants messages. One that no longer waits has closed `answer`.
-struct Ask {
-    max: usize,
-    lease: Option<Duration>,
-    answer: oneshot::Sender<QueueResult<Leases>>,
-}
-
 impl Feeders {
-    pub fn new(
-        store: Store,
-        replica: String,
-        back: Arc<dyn GiveBack>,
-        hints: Hints,
-        tasks: TaskTracker,
-    ) -> Self {
-        let (feeders, closing) = (DashMap::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { feeders, store, replica, back, hints, tasks, closing }) }
-    }
-
-    /// Ends all feeders; whoever still waits is told that the service stops.
-    pub fn close(&self) {
-        self.shared.closing.cancel();
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, replica, back, hints, takes, tasks, closing } = parts;
+        let feeders = DashMap::new();
+        let shared = Shared { feeders, store, replica, back, hints, takes, tasks, closing };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Takes a place at a queue.
     pub fn join(&self, queue: &QueueName) -> Seat {
         let entry = self.shared.feeders.entry(queue.clone());
         let feeder = entry.or_insert_with(|| {
-            let (asks, queued) = mpsc::unbounded_channel();
-            let feeder = Arc::new(Feeder { asks, consumers: AtomicUsize::new(0) });
-            let task =
-                run::Run::new(Arc::clone(&self.shared), Arc::clone(&feeder), queue.clone(), queued);
+            let feeder = Arc::new(Feeder {
+                queue: queue.clone(),
+                desk: Mutex::default(),
+                wake: Notify::new(),
+                consumers: AtomicUsize::new(0),
+            });
+            let task = run::Run::new(Arc::clone(&self.shared), Arc::clone(&feeder));
             self.shared.tasks.spawn(task.run());
             feeder
         });
@@ -86,6 +97,13 @@ impl Feeders {
         // only while it has no consumers.
         feeder.consumers.fetch_add(1, Ordering::Relaxed);
         Seat { feeder: Arc::clone(&feeder) }
+    }
+
+    /// The right to take for those who wait at a queue that is empty as far as
+    /// is known; to be used or dropped soon, as nobody else takes meanwhile.
+    pub fn lend(&self, queue: &QueueName) -> Option<Hand> {
+        let feeder = Arc::clone(&*self.shared.feeders.get(queue)?);
+        Hand::lend(&self.shared, &feeder)
     }
 }
 
@@ -101,13 +119,20 @@ pub struct Seat {
 }
 
 impl Consumer for Seat {
-    async fn next(&self, max: usize, lease: Option<Duration>) -> QueueResult<Leases> {
+    fn next(
+        &self,
+        credit: &Credit,
+        lease: Option<Duration>,
+    ) -> impl Future<Output = QueueResult<Leases>> + Send + 'static {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask { max, lease, answer };
-        if self.feeder.asks.send(ask).is_err() {
-            return Err(QueueError::ShuttingDown);
+        let ask = Ask { credit: credit.clone(), lease, answer };
+        let open = self.feeder.ask(ask);
+        async move {
+            if !open {
+                return Err(QueueError::ShuttingDown);
+            }
+            answered.await.unwrap_or(Err(QueueError::ShuttingDown))
         }
-        answered.await.unwrap_or(Err(QueueError::ShuttingDown))
     }
 }
 

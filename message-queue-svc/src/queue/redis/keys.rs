@@ -12,7 +12,7 @@ pub const REGISTRY: &str = "mq:queues";
 pub const KEEPER: &str = "mq:keeper";
 
 /// What the keys of a queue are called, in the order in which `lib.lua` names them.
-const PARTS: [&str; 22] = [
+const PARTS: [&str; 23] = [
     "meta",
     "body",
     "ready",
@@ -34,6 +34,7 @@ const PARTS: [&str; 22] = [
     "dedup:1",
     "stats",
     "consumers",
+    "takes",
     "bell",
 ];
 

@@ -4,15 +4,17 @@ use std::sync::LazyLock;
 
 use redis_link::Script;
 
-/// A script of a queue. `#!lua` alone: a full Redis refuses it before it
-/// writes; `allow-oom`: it frees more than it takes, so it runs anyway.
+/// A script of a queue, with the parts that it shares with some others. `#!lua`
+/// alone: a full Redis refuses it before it writes; `allow-oom`: it frees more
+/// than it takes, so it runs anyway.
 macro_rules! script {
-    ($(#[$doc:meta])* $name:ident, $file:literal, $shebang:literal) => {
+    ($(#[$doc:meta])* $name:ident, $file:literal, $shebang:literal $(, $part:literal)*) => {
         $(#[$doc])*
         pub static $name: LazyLock<Script> = LazyLock::new(|| {
             Script::new($file, concat!(
                 $shebang, "\n",
                 include_str!("scripts/lib.lua"),
+                $(include_str!(concat!("scripts/", $part, ".lua")),)*
                 include_str!(concat!("scripts/", $file, ".lua")),
             ))
         });
@@ -20,23 +22,27 @@ macro_rules! script {
 }
 
 script!(/// Stores messages.
-    SEND, "send", "#!lua");
+    SEND, "send", "#!lua", "ordering", "remember", "sending");
 script!(/// Leases messages.
-    TAKE, "take", "#!lua flags=allow-oom");
+    TAKE, "take", "#!lua flags=allow-oom", "ordering", "ends", "taking");
+script!(/// Stores messages and leases them.
+    SEND_TAKE, "send_take", "#!lua", "ordering", "remember", "ends", "sending", "taking");
+script!(/// Gives back what was leased to nobody.
+    UNTAKE, "untake", "#!lua flags=allow-oom", "ordering", "ends");
 script!(/// Says that messages are done.
-    ACK, "ack", "#!lua flags=allow-oom");
+    ACK, "ack", "#!lua flags=allow-oom", "ordering", "remember");
 script!(/// Ends leases without an ack.
-    GIVE_BACK, "give_back", "#!lua flags=allow-oom");
+    GIVE_BACK, "give_back", "#!lua flags=allow-oom", "ordering", "ends");
 script!(/// Gives leases more time.
     EXTEND, "extend", "#!lua flags=allow-oom");
 script!(/// Answers senders.
-    REPLY, "reply", "#!lua flags=allow-oom");
+    REPLY, "reply", "#!lua flags=allow-oom", "ordering", "remember", "ends");
 script!(/// Puts back what was handed off to nobody.
     UNHAND, "unhand", "#!lua flags=allow-oom");
 script!(/// Upkeep.
-    SWEEP, "sweep", "#!lua flags=allow-oom");
+    SWEEP, "sweep", "#!lua flags=allow-oom", "ordering", "ends");
 script!(/// Takes a message back.
-    WITHDRAW, "withdraw", "#!lua flags=allow-oom");
+    WITHDRAW, "withdraw", "#!lua flags=allow-oom", "ordering", "ends");
 script!(/// Creates a queue.
     CREATE, "create", "#!lua");
 script!(/// Changes a queue's settings.
@@ -46,13 +52,13 @@ script!(/// Tells a queue's settings and figures.
 script!(/// Says that a replica has no consumers.
     PRESENCE, "presence", "#!lua flags=allow-oom");
 script!(/// Drops messages.
-    PURGE, "purge", "#!lua flags=allow-oom");
+    PURGE, "purge", "#!lua flags=allow-oom", "ordering", "ends");
 script!(/// Shows messages.
-    PEEK, "peek", "#!lua flags=no-writes");
+    PEEK, "peek", "#!lua flags=no-writes", "ordering");
 script!(/// Lists dead letters.
     LIST_DEAD, "list_dead", "#!lua flags=no-writes");
 script!(/// Makes dead letters messages again.
-    REVIVE, "revive", "#!lua flags=allow-oom");
+    REVIVE, "revive", "#!lua flags=allow-oom", "ordering", "ends");
 script!(/// Drops dead letters.
     DELETE_DEAD, "delete_dead", "#!lua flags=allow-oom");
 script!(/// Removes a queue.

@@ -4,12 +4,16 @@ use std::future::ready;
 use std::sync::Arc;
 
 use dashmap::DashSet;
+use tokio_util::task::TaskTracker;
 
-use redis_link::{Value, cmd, values};
+use redis_link::{Call, Value, cmd, values, values::Items};
 use svc_runtime::lane::{LaneError, LaneOptions, LaneWork, Lanes};
 
+use super::feeder::{Feeders, Hand};
+use super::finish::Finish;
 use super::record::Prepared;
 use super::store::{Store, failed, shape};
+use super::take::{ORDER_ARGS, ORDER_BYTES, taken};
 use super::{durability, keys, scripts, settings};
 use crate::error::QueueError;
 use crate::model::{Durability, Outgoing, QueueName, QueueSettings};
@@ -40,8 +44,14 @@ pub struct Sender {
 type Request = Arc<Vec<Prepared>>;
 
 impl Sender {
-    pub fn new(store: Store, auto_create: bool, hints: Hints) -> Self {
-        let work = SendWork { store: store.clone() };
+    pub fn new(
+        store: Store,
+        feeders: Feeders,
+        tasks: &TaskTracker,
+        auto_create: bool,
+        hints: Hints,
+    ) -> Self {
+        let work = SendWork { store: store.clone(), feeders, tasks: tasks.clone() };
         Self {
             // One at a time: a second batch could overtake one whose script
             // has to be loaded first.
@@ -174,7 +184,7 @@ pub fn lane_failed(error: LaneError) -> QueueError {
 }
 
 /// The arguments of one request to the send script.
-pub fn arguments(call: &mut redis_link::Call<'_>, request: &[Prepared]) {
+pub fn arguments(call: &mut Call<'_>, request: &[Prepared]) {
     call.arg(request.len());
     for message in request {
         call.arg(message.id.as_str()).arg(&message.record[..]).arg(&message.options[..]);
@@ -218,6 +228,38 @@ pub fn outcome(
 #[derive(Debug)]
 pub struct SendWork {
     store: Store,
+    feeders: Feeders,
+    tasks: TaskTracker,
+}
+
+impl SendWork {
+    /// Stores messages, and leases what there is to consumers that wait here.
+    async fn send_and_take(
+        store: Store,
+        queue: QueueName,
+        call: Call<'static>,
+        hand: Hand,
+    ) -> QueueResult<Value> {
+        let answer = store.write(&queue, &call).await;
+        let (verdicts, took) = match answer {
+            Ok(Value::Nil) => {
+                hand.unused();
+                return Ok(Value::Nil);
+            }
+            Ok(answer) => {
+                Items::of(answer).and_then(|mut items| items.next_pair()).map_err(shape)?
+            }
+            Err(error) => {
+                match error {
+                    QueueError::StorageFull => hand.unused(),
+                    _ => hand.failed(&error),
+                }
+                return Err(error);
+            }
+        };
+        hand.deal(taken(took)?);
+        Ok(verdicts)
+    }
 }
 
 impl LaneWork for SendWork {
@@ -228,11 +270,29 @@ impl LaneWork for SendWork {
     async fn run(&self, queue: &QueueName, requests: Vec<Request>) -> Vec<Self::Answer> {
         let count: usize = requests.iter().map(Self::count).sum();
         let bytes: usize = requests.iter().map(Self::bytes).sum();
-        let mut call = Store::call(&scripts::SEND, queue, 3 * count + requests.len(), bytes);
+        let args = 3 * count + requests.len();
+        let hand = self.feeders.lend(queue);
+        let mut call = match &hand {
+            None => Store::call(&scripts::SEND, queue, args, bytes),
+            Some(hand) => {
+                let (args, bytes) = (args + ORDER_ARGS + 4, bytes + ORDER_BYTES);
+                let mut call = Store::call(&scripts::SEND_TAKE, queue, args, bytes);
+                hand.arguments(&mut call);
+                call
+            }
+        };
         for request in &requests {
             arguments(&mut call, request);
         }
-        let verdicts = match self.store.write(queue, &call).await {
+        let answer = match hand {
+            None => self.store.write(queue, &call).await,
+            // What it took has to be dealt out, whatever becomes of the senders.
+            Some(hand) => {
+                let sending = Self::send_and_take(self.store.clone(), queue.clone(), call, hand);
+                Finish::new(&self.tasks, sending).await
+            }
+        };
+        let verdicts = match answer {
             Ok(Value::Nil) => Err(QueueError::QueueNotFound(queue.clone())),
             Ok(verdicts) => values::array(verdicts).map_err(shape),
             Err(error) => Err(error),

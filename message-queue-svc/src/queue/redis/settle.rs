@@ -2,8 +2,11 @@
 
 use rand::Rng as _;
 use redis_link::values;
-use svc_runtime::lane::{LaneOptions, LaneWork, Lanes};
+use svc_runtime::lane::{LaneError, LaneOptions, LaneWork, Lanes};
+use tokio_util::task::TaskTracker;
 
+use super::calls::Callers;
+use super::finish::Finish;
 use super::record::millis;
 use super::send::lane_failed;
 use super::store::{Store, shape};
@@ -25,16 +28,21 @@ pub struct Settler {
     returns: Lanes<ReturnWork>,
     extends: Lanes<ExtendWork>,
     replies: Lanes<ReplyWork>,
+    tasks: TaskTracker,
 }
 
 impl Settler {
-    pub fn new(store: &Store) -> Self {
+    pub fn new(store: &Store, callers: &Callers, tasks: &TaskTracker) -> Self {
         let options = LaneOptions::default();
         Self {
             acks: Lanes::new(AckWork(store.clone()), options),
             returns: Lanes::new(ReturnWork(store.clone()), options),
             extends: Lanes::new(ExtendWork(store.clone()), options),
-            replies: Lanes::new(ReplyWork(store.clone()), options),
+            replies: Lanes::new(
+                ReplyWork { store: store.clone(), callers: callers.clone() },
+                options,
+            ),
+            tasks: tasks.clone(),
         }
     }
 
@@ -65,8 +73,17 @@ impl Settler {
         receipt: Receipt,
         content: Bytes,
     ) -> QueueResult<()> {
-        let pending = self.replies.submit(queue, (receipt, content)).await;
-        pending.answer().await.unwrap_or_else(|error| Err(lane_failed(error)))
+        let (lanes, queue, item) = (self.replies.clone(), queue.clone(), (receipt, content));
+        // A worker that goes away has replied all the same: its caller is to know.
+        let replying = async move {
+            // Where nothing else is under way a reply need not go through the lane's task.
+            let replied = match lanes.run(&queue, item.clone()).await {
+                Err(LaneError::Full) => lanes.submit(&queue, item).await.answer().await,
+                replied => replied,
+            };
+            replied.unwrap_or_else(|error| Err(lane_failed(error)))
+        };
+        Finish::new(&self.tasks, replying).await
     }
 }
 
@@ -203,7 +220,10 @@ impl LaneWork for ExtendWork {
 }
 
 #[derive(Debug)]
-pub struct ReplyWork(Store);
+pub struct ReplyWork {
+    store: Store,
+    callers: Callers,
+}
 
 impl LaneWork for ReplyWork {
     type Key = QueueName;
@@ -217,11 +237,14 @@ impl LaneWork for ReplyWork {
             keys.push(keys::reply_bell(queue, receipt.message_id()));
         }
         let bytes = items.iter().map(Self::bytes).sum();
-        let mut call = scripts::REPLY.call_sized(&keys, 2 * items.len(), bytes);
+        let mut call = scripts::REPLY.call_sized(&keys, 3 * items.len(), bytes);
+        let mut here = Vec::with_capacity(items.len());
         for (receipt, content) in &items {
-            call.arg(receipt.entry()).arg(&content[..]);
+            let waits_here = self.callers.wait_for(receipt.message_id());
+            call.arg(receipt.entry()).arg(&content[..]).arg(u8::from(waits_here));
+            here.push(waits_here);
         }
-        let answer = self.0.write(queue, &call).await.and_then(|answer| {
+        let answer = self.store.write(queue, &call).await.and_then(|answer| {
             let letters = values::bytes(answer).map_err(shape)?;
             if letters.len() == items.len() { Ok(letters) } else { Err(QueueError::Corrupt) }
         });
@@ -231,9 +254,28 @@ impl LaneWork for ReplyWork {
             b'R' => Err(QueueError::AlreadyReplied),
             _ => Err(QueueError::LeaseLost),
         };
+        let replies = items.into_iter().zip(here);
         match answer {
-            Ok(letters) => letters.iter().map(verdict).collect(),
-            Err(error) => items.iter().map(|_| Err(error.clone())).collect(),
+            Ok(letters) => {
+                let deal =
+                    |(letter, ((receipt, content), here)): (&u8, ((Receipt, Bytes), bool))| {
+                        if here && *letter == b'D' {
+                            self.callers.deliver(receipt.message_id(), content);
+                        }
+                        verdict(letter)
+                    };
+                letters.iter().zip(replies).map(deal).collect()
+            }
+            Err(error) => {
+                let unknown = error == QueueError::OutcomeUnknown;
+                let look = |((receipt, _), here): ((Receipt, Bytes), bool)| {
+                    if here && unknown {
+                        self.callers.look_for(receipt.message_id());
+                    }
+                    Err(error.clone())
+                };
+                replies.map(look).collect()
+            }
         }
     }
 

@@ -1,14 +1,22 @@
-//! One call of the take script.
+//! One call of the take script; and takes that do not wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis_link::{Value, values::Items};
+use redis_link::{Call, Value, values::Items};
+use svc_runtime::lane::{LaneOptions, LaneWork, Lanes};
+use tokio_util::task::TaskTracker;
 
+use super::finish::Finish;
+use super::keeper::Hints;
 use super::record::{self, millis};
-use super::scripts;
+use super::send::lane_failed;
 use super::store::{Store, shape};
+use super::untake::{Taker, Takes, Ticket};
+use super::{Back, scripts};
+use crate::error::QueueError;
 use crate::model::QueueName;
-use crate::queue::{Lease, QueueResult};
+use crate::queue::{Lease, Leases, QueueResult};
 
 /// The most bytes of messages in one answer.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -24,30 +32,50 @@ pub struct Taken {
     pub ask_again: Option<Duration>,
 }
 
-/// Leases up to `max` messages. `presence`: this replica's name and how many
-/// consumers it has, where that should be written down.
-pub async fn take(
-    store: &Store,
-    queue: &QueueName,
-    max: usize,
-    lease: Option<Duration>,
-    presence: Option<(&str, usize)>,
-) -> QueueResult<Taken> {
-    let mut call = Store::call(&scripts::TAKE, queue, 5, 128);
-    call.arg(max.min(MAX_ITEMS)).arg(MAX_BYTES);
-    call.arg(lease.map(|lease| millis(lease).to_string()).unwrap_or_default());
-    match presence {
-        Some((replica, consumers)) => call.arg(replica).arg(consumers),
-        None => call.arg("").arg(0),
-    };
-    let answer = store.write(queue, &call).await?;
+/// What is asked of the take script.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// How many at most.
+    pub wanted: usize,
+    /// For how long; the queue's own lease if absent.
+    pub lease: Option<Duration>,
+    /// This replica's name and how many consumers it has, where that should be
+    /// written down.
+    pub presence: Option<(&'a str, usize)>,
+    /// What it is taken under.
+    pub ticket: &'a Ticket,
+}
+
+/// How many arguments an order has.
+pub const ORDER_ARGS: usize = 7;
+/// How many bytes they have, more or less.
+pub const ORDER_BYTES: usize = 160;
+
+impl Order<'_> {
+    /// The arguments that `taking.lua` reads.
+    pub fn arguments(&self, call: &mut Call<'_>) {
+        call.arg(self.wanted.min(MAX_ITEMS)).arg(MAX_BYTES);
+        call.arg(self.lease.map(|lease| millis(lease).to_string()).unwrap_or_default());
+        match self.presence {
+            Some((replica, consumers)) => call.arg(replica).arg(consumers),
+            None => call.arg("").arg(0),
+        };
+        self.ticket.arguments(call);
+    }
+}
+
+/// Leases messages.
+pub async fn take(store: &Store, queue: &QueueName, order: &Order<'_>) -> QueueResult<Taken> {
+    let mut call = Store::call(&scripts::TAKE, queue, ORDER_ARGS, ORDER_BYTES);
+    order.arguments(&mut call);
+    taken(store.write(queue, &call).await?)
+}
+
+/// What `taking.lua` answered.
+pub fn taken(answer: Value) -> QueueResult<Taken> {
     if answer == Value::Nil {
         return Ok(Taken::default());
     }
-    unpack(answer)
-}
-
-fn unpack(answer: Value) -> QueueResult<Taken> {
     let mut items = Items::of(answer).map_err(shape)?;
     let now = items.next_unsigned().map_err(shape)?;
     let deadline = items.next_unsigned().map_err(shape)?;
@@ -60,4 +88,98 @@ fn unpack(answer: Value) -> QueueResult<Taken> {
     }
     let ask_again = (ask_again > 0).then(|| Duration::from_millis(ask_again));
     Ok(Taken { leases, ask_again })
+}
+
+/// Takes that do not wait: what is asked for at once is taken at once.
+#[derive(Clone, Debug)]
+pub struct AtOnce {
+    lanes: Lanes<AtOnceWork>,
+    tasks: TaskTracker,
+}
+
+impl AtOnce {
+    pub fn new(store: Store, takes: Takes, back: Arc<Back>, hints: Hints) -> Self {
+        let tasks = back.tasks.clone();
+        let work = AtOnceWork { store, takes, back, hints };
+        // One at a time, because a taker is known by its last take.
+        Self { lanes: Lanes::new(work, LaneOptions { depth: 1, ..LaneOptions::default() }), tasks }
+    }
+
+    pub async fn take(
+        &self,
+        queue: &QueueName,
+        max: usize,
+        lease: Option<Duration>,
+    ) -> QueueResult<Leases> {
+        let (lanes, queue) = (self.lanes.clone(), queue.clone());
+        let taking = async move { lanes.run(&queue, (max, lease)).await };
+        let taken = Finish::new(&self.tasks, taking).await;
+        taken.unwrap_or_else(|error| Err(lane_failed(error)))
+    }
+}
+
+#[derive(Debug)]
+pub struct AtOnceWork {
+    store: Store,
+    takes: Takes,
+    back: Arc<Back>,
+    hints: Hints,
+}
+
+impl AtOnceWork {
+    /// Takes for callers that want the same lease, and deals it out.
+    async fn take(
+        &self,
+        queue: &QueueName,
+        callers: &[usize],
+        lease: Option<Duration>,
+    ) -> Vec<QueueResult<Leases>> {
+        let ticket = self.takes.ticket(Taker::AtOnce);
+        let wanted = callers.iter().sum();
+        let order = Order { wanted, lease, presence: None, ticket: &ticket };
+        let mut left = match take(&self.store, queue, &order).await {
+            Ok(taken) => taken.leases,
+            Err(error) => {
+                if error == QueueError::OutcomeUnknown {
+                    self.takes.lost(queue, ticket);
+                }
+                // Nothing is taken, or will not stay so.
+                let error = super::store::harmless(error);
+                return callers.iter().map(|_| Err(error.clone())).collect();
+            }
+        };
+        if let Some(first) = left.first() {
+            self.hints.come_back(queue, first.expires_in);
+        }
+        let mut deal = |max: &usize| {
+            let rest = left.split_off(left.len().min(*max));
+            let own = std::mem::replace(&mut left, rest);
+            Ok(Leases::new(queue.clone(), own, Arc::<Back>::clone(&self.back)))
+        };
+        callers.iter().map(&mut deal).collect()
+    }
+}
+
+impl LaneWork for AtOnceWork {
+    type Key = QueueName;
+    type Item = (usize, Option<Duration>);
+    type Answer = QueueResult<Leases>;
+
+    async fn run(&self, queue: &QueueName, items: Vec<Self::Item>) -> Vec<Self::Answer> {
+        let mut answers = Vec::with_capacity(items.len());
+        for same in items.chunk_by(|a, b| a.1 == b.1) {
+            let Some((_, lease)) = same.first() else { continue };
+            let callers: Vec<_> = same.iter().map(|(max, _)| *max).collect();
+            answers.extend(self.take(queue, &callers, *lease).await);
+        }
+        answers
+    }
+
+    fn count(item: &Self::Item) -> usize {
+        item.0
+    }
+
+    fn bytes(_: &Self::Item) -> usize {
+        64
+    }
 }

@@ -1,6 +1,7 @@
-//! Full cycles through one queue: sent by stream, consumed, acked.
+//! Full cycles through queues: sent by stream, consumed, acked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail};
 use proto::messagequeue::v1::consume_request::Message as Said;
@@ -18,26 +19,36 @@ use crate::bench::flow::{Count, of_tasks};
 use crate::bench::load::Measured;
 use crate::bench::world::World;
 
-const QUEUE: &str = "cycles";
+/// Streams that send, and streams that consume: of these one a queue at least.
 const STREAMS: usize = 4;
-/// Messages of one sender that are not acked by a consumer yet: the queue stays short.
+/// Messages of one sender that are not acked by a consumer yet: the queues stay short.
 const WINDOW: usize = 1_000;
 /// Receipts that are acked together.
 const ACKS: usize = 50;
 
-pub async fn cycles(world: Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
+/// Full cycles through so many queues; each sender sends to all of them in turn.
+pub async fn cycles(world: Arc<World>, queues: usize, effort: Effort) -> anyhow::Result<Measured> {
     let cycles = Count::default();
     let window = Arc::new(Semaphore::new(STREAMS * WINDOW));
-    let senders = (0..STREAMS).map(|n| sender(&world, n, window.clone()));
-    let consumers = (0..STREAMS).map(|n| consumer(&world, n, cycles.clone(), window.clone()));
+    let name = move |n: usize| format!("cycles-{queues}-{}", n % queues);
+    let senders = (0..STREAMS).map(|n| sender(&world, n, name, window.clone()));
+    let consumer = |n| consumer(&world, n, name(n), cycles.clone(), window.clone());
+    let consumers = (0..STREAMS.max(queues)).map(consumer);
     of_tasks(senders.chain(consumers).collect(), &cycles, effort.time).await
 }
 
-fn sender(world: &World, n: usize, window: Arc<Semaphore>) -> JoinHandle<anyhow::Result<()>> {
+fn sender(
+    world: &World,
+    n: usize,
+    queue: impl Fn(usize) -> String + Send + 'static,
+    window: Arc<Semaphore>,
+) -> JoinHandle<anyhow::Result<()>> {
     let mut client = world.queue(n);
     tokio::spawn(async move {
         let (sender, requests) = mpsc::channel(WINDOW);
-        let sending = feed(sender, window, || one_message(QUEUE));
+        let turn = AtomicUsize::new(n);
+        let make = move || one_message(&queue(turn.fetch_add(1, Ordering::Relaxed)));
+        let sending = feed(sender, window, make);
         let requests = ReceiverStream::new(requests);
         let mut answers = client.send_stream(requests).await?.into_inner();
         while let Some(answer) = answers.message().await? {
@@ -53,17 +64,14 @@ fn sender(world: &World, n: usize, window: Arc<Semaphore>) -> JoinHandle<anyhow:
 fn consumer(
     world: &World,
     n: usize,
+    queue: String,
     cycles: Count,
     window: Arc<Semaphore>,
 ) -> JoinHandle<anyhow::Result<()>> {
     let mut client = world.queue(n);
     tokio::spawn(async move {
         let (says, said) = mpsc::channel(64);
-        let open = ConsumeOpen {
-            queue: QUEUE.to_owned(),
-            max_in_flight: Some(1_000),
-            ..ConsumeOpen::default()
-        };
+        let open = ConsumeOpen { queue, max_in_flight: Some(1_000), ..ConsumeOpen::default() };
         says.send(request(Said::Open(open))).await?;
         let mut stream = client.consume(ReceiverStream::new(said)).await?.into_inner();
         let mut receipts = Vec::with_capacity(ACKS);

@@ -3,21 +3,30 @@
 -- ARGV: entries.
 -- Returns: a string with a digit for each: 1 done (also if it was before), 0
 --   the lease is lost.
-local held = call('ZMSCORE', LEASED, unpack(ARGV))
-local gone, ids, answer, again = {}, {}, {}, {}
+local acked = call('ZREM', LEASED, unpack(ARGV))
+local all, seen = acked == #ARGV, {}
+
+-- Whether an entry was just taken out of LEASED, where not all were there. One
+-- that was delivered and still stands for its message was leased.
+local function held(entry, id)
+  if all then return true end
+  if seen[id] or call('HEXISTS', BODY, id) == 0 or current(id) ~= entry then return false end
+  seen[id] = true
+  return true
+end
+
+local ids, answer, again = {}, {}, {}
 for i, entry in ipairs(ARGV) do
-  if held[i] then
-    local id = string.sub(entry, 1, ID)
-    gone[#gone + 1] = entry
+  local id = string.sub(entry, 1, ID)
+  if held(entry, id) then
     ids[#ids + 1] = id
     if #entry > ID then again[#again + 1] = entry end
     answer[i] = '1'
   else
-    answer[i] = was_done(entry) and '1' or '0'
+    answer[i] = (seen[id] and current(id) == entry or was_done(entry)) and '1' or '0'
   end
 end
-if #gone > 0 then
-  local acked = call('ZREM', LEASED, unpack(gone))
+if #ids > 0 then
   local keys = {}
   for _, id in ipairs(ids) do
     if is_ordered(id) then

@@ -6,7 +6,8 @@ local default = tonumber(call('HGET', META, 'lease') or 30000)
 local answer = {}
 for i = 1, #ARGV, 2 do
   if call('ZSCORE', LEASED, ARGV[i]) then
-    call('ZADD', LEASED, now + (tonumber(ARGV[i + 1]) or default), ARGV[i])
+    local ends = now + (tonumber(ARGV[i + 1]) or default)
+    call('ZADD', LEASED, string.format('%.0f', lease_score(ends)), ARGV[i])
     answer[#answer + 1] = '1'
   else
     answer[#answer + 1] = '0'

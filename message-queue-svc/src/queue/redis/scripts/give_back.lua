@@ -25,13 +25,13 @@ for i = 2, #ARGV, 4 do
     answer[#answer + 1] = '0'
   else
     if what == 'U' then
-      give_back(entry, false, 0, max_attempts, nil, nil)
+      ends().give_back(entry, false, 0, max_attempts, nil, nil)
     elseif what == 'D' then
-      give_back(entry, true, 0, max_attempts, REJECTED, reason)
+      ends().give_back(entry, true, 0, max_attempts, REJECTED, reason)
     else
       local _, _, failures = parse(entry)
       local wait = delay ~= '' and tonumber(delay) or backoff(failures)
-      give_back(entry, true, wait, max_attempts, nil, reason)
+      ends().give_back(entry, true, wait, max_attempts, nil, reason)
     end
     answer[#answer + 1] = '1'
     ring = true

@@ -34,7 +34,11 @@ if state == 'ready' then
     show(entry, '')
   end
 else
-  local found = call('ZRANGE', state == 'delayed' and DELAYED or LEASED, 0, limit - 1, 'WITHSCORES')
-  for i = 1, #found, 2 do show(found[i], found[i + 1]) end
+  local leased = state == 'in_flight'
+  local found = call('ZRANGE', leased and LEASED or DELAYED, 0, limit - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local due = leased and string.format('%.0f', lease_deadline(found[i + 1])) or found[i + 1]
+    show(found[i], due)
+  end
 end
 return result

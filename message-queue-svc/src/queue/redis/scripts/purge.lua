@@ -11,7 +11,7 @@ local function drop(entry, listed)
   local id = string.sub(entry, 1, ID)
   local record = call('HGET', BODY, id)
   if record and current(id) == entry then
-    forget(id, record)
+    ends().forget(id, record)
     dropped = dropped + 1
   elseif listed then
     ghosts(-1)

@@ -1,14 +1,15 @@
 -- Answers the senders of messages, and acks these.
 -- KEYS: the queue's (keys.rs), then for each reply its key and the channel of
 --   those who wait for it by id.
--- ARGV: for each reply the entry and the encoded ReplyContent.
+-- ARGV: for each reply the entry, the encoded ReplyContent, and 1 if its caller
+--   waits where the reply is made, and need not be told by the channel.
 -- Returns: a string with a letter for each: D done, L lease lost, N none is
 --   expected, R replied already.
 local answer, acked = {}, 0
 local kept = tonumber(call('HGET', META, 'reply_retention') or 60000)
-for i = 1, #ARGV / 2 do
-  local entry, content = ARGV[2 * i - 1], ARGV[2 * i]
-  local key, channel = KEYS[21 + 2 * i], KEYS[22 + 2 * i]
+for i = 1, #ARGV / 3 do
+  local entry, content, here = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+  local key, channel = KEYS[22 + 2 * i], KEYS[23 + 2 * i]
   local id, generation = parse(entry)
   if not expects_reply(id) then
     answer[i] = 'N'
@@ -21,8 +22,8 @@ for i = 1, #ARGV / 2 do
     call('SET', key, content, 'PX', kept)
     if record then
       local _, _, _, reply_to = head(record)
-      if reply_to ~= '' then call('PUBLISH', reply_to, id .. content) end
-      forget(id, record)
+      if reply_to ~= '' and here ~= '1' then call('PUBLISH', reply_to, id .. content) end
+      ends().forget(id, record)
     end
     call('PUBLISH', channel, '1')
     if generation > 0 then remember_done(id, generation) end

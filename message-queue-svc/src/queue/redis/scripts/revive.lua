@@ -24,7 +24,7 @@ end
 if #ARGV == 1 then
   for _, id in ipairs(call('ZRANGE', DEAD, 0, tonumber(ARGV[1]) - 1)) do
     local dead = call('HGET', DEADREC, id)
-    drop_dead({ id })
+    ends().drop_dead({ id })
     if dead then revive(id, dead) end
   end
 else

@@ -1,0 +1,31 @@
+-- Stores messages for which a consumer waits here, and leases what there is to
+-- it: one round trip rather than a bell and two.
+-- KEYS: the queue's (keys.rs).
+-- ARGV: 1 to 7 as taking.lua says; this replica's name, how many consumers it
+--   has, 1 if one of them holds nothing, a random number from 0 to 999; requests,
+--   as sending.lua says.
+-- Returns: nil if the queue does not exist. Otherwise { what became of the
+--   requests, as sending.lua says; what was taken, as taking.lua says }.
+local results, stored = send(12)
+if not results then return false end
+
+-- Consumers of other replicas get their part of what came, by their number: this
+-- replica takes its own. One that holds nothing takes one message in any case:
+-- nobody could handle it sooner.
+local function share(wanted)
+  if call('HLEN', CONSUMERS) < 2 then return wanted end
+  local own, others = tonumber(ARGV[9]), 0
+  local seen = call('HGETALL', CONSUMERS)
+  for i = 1, #seen, 2 do
+    local n, ends = string.match(seen[i + 1], '^(%d+) (%d+)$')
+    if seen[i] ~= ARGV[8] and tonumber(ends) > now then others = others + tonumber(n) end
+  end
+  if others == 0 then return wanted end
+  local part = math.floor(stored * own / (own + others) + tonumber(ARGV[11]) / 1000)
+  if ARGV[10] == '1' then part = math.max(part, 1) end
+  return math.min(wanted, part)
+end
+
+local taken = take(share)
+if pushed and call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0 then pushed = false end
+return finish({ results, taken })
