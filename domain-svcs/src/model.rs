@@ -8,6 +8,7 @@ mod order_status;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 pub use delivered::Delivered;
 pub use fields::{Violation, check_new, check_patch};
@@ -156,6 +157,12 @@ impl EventType {
     }
 }
 
+impl From<EventType> for std::borrow::Cow<'static, str> {
+    fn from(kind: EventType) -> Self {
+        Self::Borrowed(kind.name())
+    }
+}
+
 /// An entity without its id.
 pub trait Entity:
     Serialize + DeserializeOwned + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static
@@ -167,7 +174,7 @@ pub trait Entity:
 macro_rules! entity {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+        #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)+ }
 
         impl Entity for $name {
@@ -180,8 +187,10 @@ entity!(
     /// Who buys.
     Customer {
         /// What to call them.
+        #[schema(min_length = 1, max_length = 256)]
         name: String,
         /// Where to write to.
+        #[schema(min_length = 1, max_length = 256)]
         email: String,
     }
 );
@@ -189,8 +198,10 @@ entity!(
     /// What is sold.
     Product {
         /// What it is called.
+        #[schema(min_length = 1, max_length = 256)]
         name: String,
         /// What it costs, in euros.
+        #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
         price: u64,
     }
 );
@@ -198,8 +209,10 @@ entity!(
     /// How much of a product there is.
     Inventory {
         /// The product. There is one inventory for each.
+        #[schema(min_length = 1, max_length = 256)]
         product_id: String,
         /// Pieces that can still be ordered.
+        #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
         amount: u64,
     }
 );
@@ -207,8 +220,10 @@ entity!(
     /// What a customer wants to buy.
     Cart {
         /// The customer.
+        #[schema(min_length = 1, max_length = 256)]
         customer_id: String,
         /// The products; one that is wanted twice is here twice.
+        #[schema(min_items = 1, max_items = 500)]
         product_ids: Vec<String>,
     }
 );
@@ -216,6 +231,7 @@ entity!(
     /// A cart that was ordered.
     Order {
         /// The cart.
+        #[schema(min_length = 1, max_length = 256)]
         cart_id: String,
         /// How far it got.
         #[serde(default)]
@@ -226,8 +242,10 @@ entity!(
     /// That an order was paid.
     Billing {
         /// The order. There is one billing for each.
+        #[schema(min_length = 1, max_length = 256)]
         order_id: String,
         /// What was paid, in euros.
+        #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
         amount: u64,
     }
 );
@@ -235,6 +253,7 @@ entity!(
     /// That an order is on its way, or arrived.
     Shipping {
         /// The order. There is one shipping for each.
+        #[schema(min_length = 1, max_length = 256)]
         order_id: String,
         /// When it arrived; null while it is on its way.
         #[serde(default)]

@@ -16,7 +16,7 @@ pub const SERVICE: &str = "read-model";
 /// # Errors
 /// When it cannot go on.
 pub async fn run(mut service: Service) -> anyhow::Result<()> {
-    let shop = service.project(model::topics().collect(), state::Shop::default());
+    let shop = service.project_kept(model::topics().collect(), state::Shop::default());
     service.commands(queries::Queries { shop });
     service.run().await
 }

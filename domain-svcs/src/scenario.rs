@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 pub use client::{Client, ScenarioError};
 
+use crate::model::OrderStatus;
+
 /// Orders of one round; a scenario of scale n has n rounds side by side.
 const ROUND: usize = 10;
 /// Pieces of each product.
@@ -186,6 +188,25 @@ fn ordered(i: usize) -> u64 {
         .flat_map(|order| places(order, is_changed(order)))
         .filter(|place| *place == i)
         .fold(0, |pieces, _| pieces + 1)
+}
+
+/// What a scenario leaves behind, for whoever looks closer than over REST.
+impl Played {
+    /// Pieces that are left of each product.
+    #[must_use]
+    pub fn stock(&self) -> Vec<u64> {
+        (0..self.products.len()).map(|i| STOCK - ordered(i)).collect()
+    }
+
+    /// How far the order at a place gets; none for one that is deleted.
+    #[must_use]
+    pub fn status(place: usize) -> Option<OrderStatus> {
+        match place % ROUND {
+            DELETED => None,
+            PAID => Some(OrderStatus::Delivered),
+            _ => Some(OrderStatus::InStock),
+        }
+    }
 }
 
 struct Scenario {

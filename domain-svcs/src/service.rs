@@ -17,6 +17,7 @@
 mod cause;
 mod command;
 mod consume;
+mod event;
 mod event_log;
 mod events;
 mod failure;
@@ -24,6 +25,7 @@ mod position;
 mod projection;
 mod remote;
 mod setup;
+mod snapshot;
 mod up;
 
 use std::future::Future;
@@ -42,15 +44,18 @@ use tonic::service::Routes;
 
 pub(crate) use cause::{COMMAND_ID, TRACEPARENT, seconds};
 pub use cause::{Cause, derive_id};
-pub use command::{Command, Commands, Reply, unknown};
-pub(crate) use event_log::head;
-pub use event_log::{Appended, EventLog, Expect, Head, NewEvent};
+pub use command::{Command, Commands, QueueOptions, Reply, unknown};
+pub(crate) use event::head;
+pub use event::{Appended, Expect, Head, NewEvent};
+pub use event_log::EventLog;
+pub(crate) use event_log::parse_state;
 pub use events::Events;
 pub use failure::{DOMAIN, Failure};
 pub use position::{Position, Positions};
-pub use projection::{From, Projection, Reader, project};
+pub use projection::{From, Progress, Projection, Reader, project};
 pub(crate) use remote::message;
 pub use remote::{RemoteError, call, reply_value};
+pub use snapshot::{Items, Snapshots};
 pub use up::Up;
 
 /// Connections to each of the two services. One is enough for a small service
@@ -77,6 +82,11 @@ pub struct Args {
     /// Commands, and events of each topic, that are handled at once.
     #[arg(long, env = "CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub concurrency: u32,
+
+    /// Events after which a service that keeps its state in memory saves a snapshot
+    /// of it, at the earliest.
+    #[arg(long, env = "SNAPSHOT_EVERY", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_every: u64,
 
     /// What every service has.
     #[command(flatten)]
@@ -165,6 +175,7 @@ pub struct Service {
     clients: Clients,
     shutdown: Shutdown,
     concurrency: u32,
+    snapshot_every: u64,
     health_listen: Option<std::net::SocketAddr>,
     options: ServeOptions,
     up: up::Health,
@@ -184,6 +195,7 @@ impl Service {
             clients: Clients::new(name, &args.event_store_url, &args.message_queue_url)?,
             shutdown,
             concurrency: args.concurrency,
+            snapshot_every: args.snapshot_every,
             health_listen: args.health_listen,
             options: ServeOptions::from_args(&args.runtime),
             up: up::Health::new(readiness.clone()),
@@ -201,14 +213,14 @@ impl Service {
 
     /// Handles the commands of the queue that has this service's name.
     pub fn commands<C: Commands>(&mut self, handler: C) {
-        self.commands_at_once(self.concurrency, handler);
+        self.commands_with(QueueOptions::at_once(self.concurrency), handler);
     }
 
-    /// The same with so many at once at most.
-    pub fn commands_at_once<C: Commands>(&mut self, concurrency: u32, handler: C) {
+    /// The same with a queue that is worked off otherwise.
+    pub fn commands_with<C: Commands>(&mut self, options: QueueOptions, handler: C) {
         let worker = command::worker(
             self.clients.clone(),
-            concurrency,
+            options,
             handler,
             self.up.part(),
             self.shutdown.clone(),
@@ -240,6 +252,25 @@ impl Service {
             self.clients.event_store.clone(),
             topics,
             From::Beginning,
+            projection,
+            self.up.part(),
+            self.shutdown.clone(),
+        );
+        self.parts.spawn(task);
+        reader
+    }
+
+    /// The same for a projection that can be kept: it starts from its newest
+    /// snapshot and reads what followed.
+    pub fn project_kept<P: Snapshots>(
+        &mut self,
+        topics: Vec<&'static str>,
+        projection: P,
+    ) -> Reader<P> {
+        let (reader, task) = projection::project_kept(
+            &self.clients,
+            topics,
+            self.snapshot_every,
             projection,
             self.up.part(),
             self.shutdown.clone(),

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::model::{Entity, Kind, Order, OrderStatus};
-use crate::service::{EventLog, Failure};
+use crate::service::{EventLog, Failure, parse_state};
 
 /// How long a command waits for the saga to take the step before it, so that a
 /// client need not: far less than a caller's patience.
@@ -27,7 +27,7 @@ const SAGA_POLL: Duration = Duration::from_millis(20);
 
 /// Reads the state of an entity, unless it is not there (any more).
 async fn load<E: Entity>(log: &EventLog, id: &str) -> Result<Option<E>, Failure> {
-    log.live(E::KIND.name(), id).await?.map(|state| parse(E::KIND, state)).transpose()
+    log.load(E::KIND.name(), id).await
 }
 
 /// Reads the last known state of an entity, also of one that was deleted.
@@ -36,13 +36,9 @@ async fn load_last<E: Entity>(log: &EventLog, id: &str) -> Result<Option<E>, Fai
     head.map(|head| parse(E::KIND, head.data)).transpose()
 }
 
-/// Reads stored state. What does not fit was written by something else, and
-/// needs somebody to look at it.
+/// Reads stored state.
 fn parse<E: Entity>(kind: Kind, state: Value) -> Result<E, Failure> {
-    serde_json::from_value(state).map_err(|error| {
-        let message = format!("a stored {} is not one: {error}", kind.name());
-        Failure::refused(tonic::Code::DataLoss, "UNREADABLE_STATE", message)
-    })
+    parse_state(kind.name(), state)
 }
 
 /// Reads an order that a command refers to with `order_id`, and waits a little
@@ -56,7 +52,7 @@ async fn settled_order(
     loop {
         let order: Order = load(log, order_id)
             .await?
-            .ok_or_else(|| Failure::dangling("order_id", Kind::Order, order_id))?;
+            .ok_or_else(|| Failure::dangling("order_id", Kind::Order.name(), order_id))?;
         if !passing.contains(&order.status) || Instant::now() >= end {
             return Ok(order);
         }

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use domain_svcs::{service, shop};
+use domain_svcs::service;
+use domain_svcs::shop::mail::{Args, SERVICE, start};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    service::worker("mail-service", shop::mail::run).await
+    service::main(SERVICE, |args: &Args| &args.service.runtime, start).await
 }

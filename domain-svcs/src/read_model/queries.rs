@@ -7,6 +7,7 @@
 //! | `get_mails` | | a list, oldest first |
 //! | `get_unbilled_orders`, `get_unshipped_orders` | | an object, by order id |
 //! | `get_delivered_orders` | | a list of shippings |
+//! | `get_progress` | | positions, and how many events and items they took to reach |
 //!
 //! `props` are fields and the values that they must have. Each takes `positions`
 //! (an object, topic to position) to wait for. With `page: true` a list comes as
@@ -51,6 +52,9 @@ impl Commands for Queries {
             body => Arguments::deserialize(body).map_err(|e| invalid("body", &e.to_string()))?,
         };
         self.shop.seen(&arguments.positions, PATIENCE).await?;
+        if command.name == "get_progress" {
+            return Ok(Reply::of(json!(self.shop.progress())));
+        }
         answer(&self.shop.state(), command, &arguments).map(Reply::of)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::model::{EventType, Kind, MAIL_TOPIC, OrderStatus};
-use crate::service::{Head, Position, Projection, seconds};
+use crate::service::{Head, Items, Position, Projection, Snapshots, seconds};
 
 /// Entities of a kind, in the order in which they were created.
 #[derive(Debug, Default)]
@@ -88,6 +89,44 @@ impl Projection for Shop {
 
     fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// One row of a table, as a snapshot has it.
+#[derive(Deserialize, Serialize)]
+struct Row<T, V> {
+    /// The topic of what it is.
+    topic: T,
+    id: T,
+    created: Position,
+    entity: V,
+}
+
+impl Snapshots for Shop {
+    const VERSION: u32 = 1;
+
+    fn save(&self, items: &mut Items) {
+        let tables = self.entities.iter().map(|(kind, table)| (kind.name(), table));
+        for (topic, table) in tables.chain([(MAIL_TOPIC, &self.mails)]) {
+            for (id, created) in &table.created {
+                if let Some(entity) = table.rows.get(created) {
+                    items.put(&Row { topic, id, created: *created, entity });
+                }
+            }
+        }
+    }
+
+    fn restore(&mut self, item: &[u8]) -> Result<(), serde_json::Error> {
+        let Row { topic, id, created, entity } =
+            serde_json::from_slice::<Row<String, Value>>(item)?;
+        match Kind::named(&topic) {
+            Some(kind) => {
+                self.link(kind, &id, &entity);
+                self.entities.entry(kind).or_default().put(id, created, entity);
+            }
+            None => self.mails.put(id, created, entity),
+        }
+        Ok(())
     }
 }
 

@@ -24,10 +24,6 @@ use super::remote::REPLY_TYPE;
 use super::setup;
 use super::up::Up;
 
-/// When a command that met something away is tried again. Calls inside the
-/// handler were already tried for several seconds by then.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
-
 type QueueClient = mq::message_queue_client::MessageQueueClient<Channel>;
 
 /// A command (or query) to a service.
@@ -72,6 +68,33 @@ pub trait Commands: Send + Sync + 'static {
     fn handle(&self, command: &Command) -> impl Future<Output = Result<Reply, Failure>> + Send;
 }
 
+/// How a service's queue is worked off.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueOptions {
+    /// Commands that are handled at once.
+    pub at_once: u32,
+    /// Failed attempts after which a command becomes a dead letter.
+    pub max_attempts: u32,
+    /// The wait after the first failed attempt; it doubles with each.
+    pub first_retry: Duration,
+    /// The longest wait.
+    pub longest_retry: Duration,
+}
+
+impl QueueOptions {
+    /// For commands that somebody waits for: tried again quickly, through an
+    /// outage of half an hour.
+    #[must_use]
+    pub fn at_once(at_once: u32) -> Self {
+        Self {
+            at_once,
+            max_attempts: 100,
+            first_retry: Duration::from_millis(200),
+            longest_retry: Duration::from_secs(20),
+        }
+    }
+}
+
 /// A refusal of a command that the service does not know.
 #[must_use]
 pub fn unknown(command: &Command) -> Failure {
@@ -81,20 +104,20 @@ pub fn unknown(command: &Command) -> Failure {
 
 pub(super) async fn worker<C: Commands>(
     clients: Clients,
-    at_once: u32,
+    options: QueueOptions,
     handler: C,
     up: Up,
     shutdown: Shutdown,
 ) {
     let queue = clients.name;
-    setup::queue(&clients, &shutdown).await;
+    setup::queue(&clients, options, &shutdown).await;
     let client = QueueClient::new(clients.message_queue);
     let worker = Arc::new(Worker { queue, client: client.clone(), handler });
     let handle = move |delivery| {
         let worker = worker.clone();
         async move { worker.work(delivery).await }
     };
-    consume(Queue { queue, client }, at_once, handle, up, shutdown).await;
+    consume(Queue { queue, client }, options.at_once, handle, up, shutdown).await;
 }
 
 struct Worker<C> {
@@ -123,7 +146,7 @@ impl<C: Commands> Worker<C> {
             Err(Failure::Refused(error)) => Err(*error),
             Err(Failure::Transient(reason)) => {
                 tracing::warn!(command = name, reason, "command is tried again later");
-                return Verdict::Retry { delay: RETRY_DELAY, reason };
+                return Verdict::Retry { delay: None, reason };
             }
         };
         match answer {
@@ -140,8 +163,8 @@ impl<C: Commands> Worker<C> {
         }
     }
 
-    /// Answers who asked. The reply acks; it is acked on the stream as well, which
-    /// may be served by another replica and has to know that there is room again.
+    /// Answers who asked, which also acks: on the connection of the stream, whose
+    /// replica therefore knows that there is room again.
     async fn reply(&self, receipt: String, answer: Result<Reply, RpcError>) -> Verdict {
         let result = match answer {
             Ok(reply) => reply_body(&reply),
@@ -159,10 +182,10 @@ impl<C: Commands> Worker<C> {
             replied = self.send_reply(&receipt, result).await;
         }
         match replied {
-            Ok(()) => Verdict::Ack,
+            Ok(()) => Verdict::Settled,
             Err(status) if is_transient(&status) => {
                 let reason = format!("the reply was not taken: {}", status.message());
-                Verdict::Retry { delay: Duration::ZERO, reason }
+                Verdict::Retry { delay: Some(Duration::ZERO), reason }
             }
             Err(status) => {
                 // Somebody else has it, or an earlier attempt did arrive.
@@ -252,8 +275,10 @@ impl Source for Queue {
     fn nack(&self, receipt: String, verdict: Verdict) -> mq::ConsumeRequest {
         let (delay, dead_letter, reason) = match verdict {
             Verdict::SetAside { reason } => (None, true, reason),
-            Verdict::Retry { delay, reason } => (delay.try_into().ok(), false, reason),
-            Verdict::Ack => (None, false, String::new()),
+            Verdict::Retry { delay, reason } => {
+                (delay.and_then(|delay| delay.try_into().ok()), false, reason)
+            }
+            Verdict::Ack | Verdict::Settled => (None, false, String::new()),
         };
         request(mq::consume_request::Message::Nack(mq::ConsumeNack {
             receipts: vec![receipt],

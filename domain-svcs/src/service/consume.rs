@@ -32,8 +32,11 @@ const PANIC_DELAY: Duration = Duration::from_secs(1);
 pub(super) enum Verdict {
     /// It is done.
     Ack,
-    /// It is to be delivered again after a while.
-    Retry { delay: Duration, reason: String },
+    /// It is done, and that was said already.
+    Settled,
+    /// It is to be delivered again after a while: the source's own backoff if
+    /// no other is named.
+    Retry { delay: Option<Duration>, reason: String },
     /// It is to be set aside: no retry would help.
     SetAside { reason: String },
 }
@@ -145,6 +148,7 @@ where
                     let (receipt, verdict) = running.settle(done);
                     match verdict {
                         Verdict::Ack => acks.push(receipt),
+                        Verdict::Settled => {}
                         verdict => send(&requests, source.nack(receipt, verdict)).await,
                     }
                     next = running.tasks.try_join_next_with_id();
@@ -193,7 +197,7 @@ impl Running {
             Ok(done) => done,
             Err(error) => {
                 let reason = "the handler broke".to_owned();
-                (error.id(), Verdict::Retry { delay: PANIC_DELAY, reason })
+                (error.id(), Verdict::Retry { delay: Some(PANIC_DELAY), reason })
             }
         };
         (self.receipts.remove(&id).unwrap_or_default(), verdict)

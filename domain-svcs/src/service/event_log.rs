@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use proto::eventstore::v1 as es;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use svc_runtime::backoff::Backoff;
-use svc_runtime::rpc_error::ErrorFacts;
+use svc_runtime::rpc_error::{ErrorFacts, RpcError};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::Clients;
-use super::cause::{CAUSATION_ID, Cause};
-use super::failure::{Failure, is_transient};
+use super::cause::Cause;
+use super::event::{Appended, Expect, Head, NewEvent, expectation, head};
+use super::failure::{DOMAIN, Failure, is_transient};
 use super::position::Position;
-use crate::model::EventType;
 
 /// How long a call is tried again before its caller hears of it: longer than a
 /// restart takes, shorter than a handler may take.
@@ -30,76 +31,6 @@ pub struct EventLog {
     store: es::event_store_client::EventStoreClient<Channel>,
     topics: es::topics_client::TopicsClient<Channel>,
     source: Arc<str>,
-}
-
-/// One event of a subject.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// Its number within the subject.
-    pub revision: u64,
-    /// Where it stands in the topic.
-    pub position: Option<Position>,
-    /// Its id.
-    pub id: String,
-    /// What happened; none for a type that the shop does not know.
-    pub kind: Option<EventType>,
-    /// What caused it.
-    pub causation_id: Option<String>,
-    /// Its data.
-    pub data: Value,
-    /// The event as recorded.
-    pub recorded: es::RecordedEvent,
-}
-
-impl Head {
-    /// The state of the entity, unless it is deleted.
-    #[must_use]
-    pub fn live(&self) -> Option<&Value> {
-        (self.kind != Some(EventType::Deleted)).then_some(&self.data)
-    }
-}
-
-/// An event to append.
-#[derive(Clone, Debug)]
-pub struct NewEvent {
-    /// Its id, derived from the cause.
-    pub id: String,
-    /// What happened.
-    pub kind: EventType,
-    /// Whom it is about.
-    pub subject: String,
-    /// What happened in detail.
-    pub data: Value,
-}
-
-/// What a subject must look like for an append to go through.
-#[derive(Clone, Debug)]
-pub enum Expect {
-    /// It has no events.
-    Nothing(String),
-    /// Its last revision is this.
-    Revision(String, u64),
-}
-
-impl Expect {
-    /// What was just read, and nothing since.
-    #[must_use]
-    pub fn head(subject: &str, head: Option<&Head>) -> Self {
-        match head {
-            None => Self::Nothing(subject.to_owned()),
-            Some(head) => Self::Revision(subject.to_owned(), head.revision),
-        }
-    }
-}
-
-/// What became of an append.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Appended {
-    /// It is there, now or since an earlier attempt with the same ids; where its
-    /// last event stands, if that is still known.
-    Done(Option<Position>),
-    /// The expectation does not hold: read again and decide anew.
-    Conflict,
 }
 
 impl EventLog {
@@ -127,6 +58,20 @@ impl EventLog {
     pub async fn live(&self, topic: &str, subject: &str) -> Result<Option<Value>, Failure> {
         let head = self.head(topic, subject).await?;
         Ok(head.and_then(|head| head.live().cloned()))
+    }
+
+    /// The same as what it is, for instance a struct.
+    ///
+    /// # Errors
+    /// As [`EventLog::head`]; and a refusal if the stored state is something else,
+    /// which somebody needs to look at.
+    pub async fn load<T: DeserializeOwned>(
+        &self,
+        topic: &str,
+        subject: &str,
+    ) -> Result<Option<T>, Failure> {
+        let state = self.live(topic, subject).await?;
+        state.map(|state| parse_state(topic, state)).transpose()
     }
 
     /// The first events of a subject, oldest first.
@@ -210,7 +155,7 @@ impl EventLog {
     fn encode(&self, cause: &Cause, event: NewEvent) -> es::Event {
         es::Event {
             id: Some(event.id),
-            r#type: event.kind.name().to_owned(),
+            r#type: event.kind.into_owned(),
             source: Some(self.source.to_string()),
             subject: Some(event.subject),
             time: cause.time,
@@ -240,6 +185,19 @@ impl EventLog {
     }
 }
 
+/// Reads stored state. What does not fit was written by something else.
+pub(crate) fn parse_state<T: DeserializeOwned>(what: &str, state: Value) -> Result<T, Failure> {
+    serde_json::from_value(state).map_err(|error| {
+        let message = format!("a stored {what} is not one: {error}");
+        Failure::Refused(Box::new(RpcError::new(
+            Code::DataLoss,
+            "UNREADABLE_STATE",
+            DOMAIN,
+            message,
+        )))
+    })
+}
+
 fn outcome(status: Status) -> Result<Appended, Status> {
     let reason = ErrorFacts::of(&status).map(|facts| facts.reason);
     match reason.as_deref() {
@@ -248,33 +206,6 @@ fn outcome(status: Status) -> Result<Appended, Status> {
         // says now, the step was done for this cause before.
         Some("ID_REUSED") => Ok(Appended::Done(None)),
         _ => Err(status),
-    }
-}
-
-fn expectation(expect: Expect) -> es::Expectation {
-    let (subject, expected) = match expect {
-        Expect::Nothing(subject) => (subject, es::expectation::Expected::NoEvents(())),
-        Expect::Revision(subject, n) => (subject, es::expectation::Expected::Revision(n)),
-    };
-    es::Expectation { subject, expected: Some(expected) }
-}
-
-/// Reads an event; data that is not JSON is null.
-pub(crate) fn head(recorded: es::RecordedEvent) -> Head {
-    let event = recorded.event.as_ref();
-    let data = match event.and_then(|event| event.data.as_ref()) {
-        Some(es::event::Data::TextData(text)) => serde_json::from_str(text).ok(),
-        Some(es::event::Data::BinaryData(bytes)) => serde_json::from_slice(bytes).ok(),
-        None => None,
-    };
-    Head {
-        revision: recorded.subject_revision.unwrap_or_default(),
-        position: recorded.position.parse().ok(),
-        id: event.and_then(|event| event.id.clone()).unwrap_or_default(),
-        kind: event.and_then(|event| EventType::named(&event.r#type)),
-        causation_id: event.and_then(|event| event.headers.get(CAUSATION_ID).cloned()),
-        data: data.unwrap_or_default(),
-        recorded,
     }
 }
 

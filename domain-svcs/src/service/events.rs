@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use super::Clients;
 use super::command::shortened;
 use super::consume::{Deliveries, HANDLER_TIMEOUT, Incoming, LEASE, Source, Verdict, consume};
-use super::event_log::{Head, head};
+use super::event::{Head, head};
 use super::failure::Failure;
 use super::up::Up;
 
@@ -68,7 +68,7 @@ async fn work<E: Events>(handler: &E, delivery: es::Delivery) -> Verdict {
         Err(Failure::Transient(reason)) => {
             let delay = retry_delay(delivery.delivery_count);
             tracing::debug!(topic, position, reason, ?delay, "event is tried again");
-            Verdict::Retry { delay, reason }
+            Verdict::Retry { delay: Some(delay), reason }
         }
         Err(Failure::Refused(error)) => {
             tracing::error!(topic, position, reason = error.reason, "event is parked");
@@ -149,9 +149,9 @@ impl Source for Group {
         let (action, delay, reason) = match verdict {
             Verdict::SetAside { reason } => (es::NackAction::Park, None, reason),
             Verdict::Retry { delay, reason } => {
-                (es::NackAction::Retry, delay.try_into().ok(), reason)
+                (es::NackAction::Retry, delay.and_then(|delay| delay.try_into().ok()), reason)
             }
-            Verdict::Ack => (es::NackAction::Skip, None, String::new()),
+            Verdict::Ack | Verdict::Settled => (es::NackAction::Skip, None, String::new()),
         };
         request(es::consume_request::Message::Nack(es::ConsumeNack {
             receipts: vec![receipt],

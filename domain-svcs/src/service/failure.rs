@@ -4,7 +4,7 @@
 use svc_runtime::rpc_error::RpcError;
 use tonic::{Code, Status};
 
-use crate::model::{Kind, Violation};
+use crate::model::Violation;
 
 /// The domain of the shop's own reasons.
 pub const DOMAIN: &str = "ordershop";
@@ -19,18 +19,25 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// There is no such entity.
+    /// There is no such entity; `kind` is what it would be, as in `order`.
     #[must_use]
-    pub fn not_found(kind: Kind, id: &str) -> Self {
-        let message = format!("there is no {} {id}", kind.name());
+    pub fn not_found(kind: &str, id: &str) -> Self {
+        let message = format!("there is no {kind} {id}");
         Self::refused(Code::NotFound, "ENTITY_NOT_FOUND", message)
     }
 
     /// A field names an entity that is not there.
     #[must_use]
-    pub fn dangling(field: &str, kind: Kind, id: &str) -> Self {
-        let description = format!("there is no {} {id}", kind.name());
+    pub fn dangling(field: &str, kind: &str, id: &str) -> Self {
+        let description = format!("there is no {kind} {id}");
         Self::invalid(vec![Violation { field: field.to_owned(), description }])
+    }
+
+    /// One field is wrong.
+    #[must_use]
+    pub fn field(field: &str, description: impl Into<String>) -> Self {
+        let (field, description) = (field.to_owned(), description.into());
+        Self::invalid(vec![Violation { field, description }])
     }
 
     /// Fields are wrong.

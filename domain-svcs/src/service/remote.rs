@@ -16,6 +16,9 @@ use super::position::Positions;
 /// The media type of what services of the shop say to each other.
 pub(crate) const REPLY_TYPE: &str = "application/json";
 
+/// How long a call may take beyond its timeout.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What a call failed with: the status of the call, or the refusal in the reply.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RemoteError {
@@ -45,8 +48,11 @@ pub async fn call(
         message: Some(message(command, body, headers)),
         timeout: timeout.try_into().ok(),
     };
-    let answer = client.call(request).await.map_err(RemoteError::Call)?.into_inner();
-    reply_value(answer.reply)
+    // The queue keeps the timeout itself, unless it hangs.
+    let answer = tokio::time::timeout(timeout + GRACE, client.call(request));
+    let late = || Err(Status::deadline_exceeded("the message queue does not answer"));
+    let answer = answer.await.unwrap_or_else(|_| late()).map_err(RemoteError::Call)?;
+    reply_value(answer.into_inner().reply)
 }
 
 /// A command as a message.

@@ -7,22 +7,27 @@ use proto::eventstore::v1 as es;
 use proto::messagequeue::v1 as mq;
 use svc_runtime::backoff::Backoff;
 use svc_runtime::shutdown::Shutdown;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::Clients;
+use super::command::QueueOptions;
 use super::failure::is_transient;
 
 /// The longest dedup window that there is: how late something may come again
 /// and still be recognised by its id alone.
 const DEDUP_WINDOW: Duration = Duration { seconds: 24 * 3600, nanos: 0 };
-/// Commands outlast an outage of half an hour, then become dead letters.
-const MAX_ATTEMPTS: u32 = 100;
 
 /// The service's queue, which has its name.
-pub(super) async fn queue(clients: &Clients, shutdown: &Shutdown) {
+pub(super) async fn queue(clients: &Clients, options: QueueOptions, shutdown: &Shutdown) {
     let client = mq::queues_client::QueuesClient::new(clients.message_queue.clone());
     let settings = Some(mq::QueueSettings {
-        max_attempts: Some(MAX_ATTEMPTS),
+        max_attempts: Some(options.max_attempts),
+        retry_backoff: Some(mq::Backoff {
+            initial: options.first_retry.try_into().ok(),
+            max: options.longest_retry.try_into().ok(),
+            multiplier: None,
+        }),
         dedup_window: Some(DEDUP_WINDOW),
         ..mq::QueueSettings::default()
     });
@@ -43,11 +48,20 @@ pub(super) async fn queue(clients: &Clients, shutdown: &Shutdown) {
 
 /// A topic that the service writes to.
 pub(super) async fn topic(clients: &Clients, topic: &'static str, shutdown: &Shutdown) {
-    let client = es::topics_client::TopicsClient::new(clients.event_store.clone());
-    let settings = Some(es::TopicSettings {
-        dedup_window: Some(DEDUP_WINDOW),
-        ..es::TopicSettings::default()
-    });
+    let settings =
+        es::TopicSettings { dedup_window: Some(DEDUP_WINDOW), ..es::TopicSettings::default() };
+    topic_with(&clients.event_store, topic, settings, shutdown).await;
+}
+
+/// A topic with these settings.
+pub(super) async fn topic_with(
+    event_store: &Channel,
+    topic: &str,
+    settings: es::TopicSettings,
+    shutdown: &Shutdown,
+) {
+    let client = es::topics_client::TopicsClient::new(event_store.clone());
+    let settings = Some(settings);
     let ensure = || {
         let (mut client, topic) = (client.clone(), topic.to_owned());
         async move {

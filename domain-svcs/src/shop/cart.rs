@@ -48,7 +48,7 @@ impl Carts {
         let id = &cart.customer_id;
         match load::<Customer>(&self.log, id).await? {
             Some(_) => Ok(()),
-            None => Err(Failure::dangling("customer_id", Kind::Customer, id)),
+            None => Err(Failure::dangling("customer_id", Kind::Customer.name(), id)),
         }
     }
 
@@ -61,7 +61,7 @@ impl Carts {
                 load::<Inventory>(&self.log, &inventory),
             )?;
             if product.is_none() {
-                return Err(Failure::dangling("product_ids", Kind::Product, product_id));
+                return Err(Failure::dangling("product_ids", Kind::Product.name(), product_id));
             }
             if inventory.is_none_or(|inventory| inventory.amount < wanted) {
                 let message = format!("product {product_id} is out of stock");

@@ -142,7 +142,7 @@ impl<R: Rules> EntityCommands<R> {
             let events =
                 std::iter::zip(ids, entities).enumerate().map(|(index, (id, entity))| NewEvent {
                     id: create_step(cause, index),
-                    kind: EventType::Created,
+                    kind: EventType::Created.into(),
                     subject: id.clone(),
                     data: to_json(id, entity),
                 });
@@ -188,7 +188,7 @@ impl<R: Rules> EntityCommands<R> {
             }
             let event = NewEvent {
                 id: step.clone(),
-                kind: EventType::Updated,
+                kind: EventType::Updated.into(),
                 subject: id.clone(),
                 data: to_json(&id, &new),
             };
@@ -217,7 +217,7 @@ impl<R: Rules> EntityCommands<R> {
             self.rules.check_delete(&id, &old).await?;
             let event = NewEvent {
                 id: step.clone(),
-                kind: EventType::Deleted,
+                kind: EventType::Deleted.into(),
                 subject: id.clone(),
                 data: to_json(&id, &old),
             };
@@ -233,7 +233,7 @@ impl<R: Rules> EntityCommands<R> {
 
     async fn existing(&self, id: &str) -> Result<(Head, R::Entity), Failure> {
         let head = self.log.head(self.topic(), id).await?;
-        let not_found = || Failure::not_found(R::Entity::KIND, id);
+        let not_found = || Failure::not_found(R::Entity::KIND.name(), id);
         let head = head.ok_or_else(not_found)?;
         let state = head.live().cloned().ok_or_else(not_found)?;
         Ok((head, parse(R::Entity::KIND, state)?))

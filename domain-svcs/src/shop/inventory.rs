@@ -39,7 +39,7 @@ impl Rules for Inventories {
         let id = &inventory.product_id;
         match load::<Product>(&self.log, id).await? {
             Some(_) => Ok(()),
-            None => Err(Failure::dangling("product_id", Kind::Product, id)),
+            None => Err(Failure::dangling("product_id", Kind::Product.name(), id)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Orders {
             let changes = left.unwrap_or_default();
             let decision = NewEvent {
                 id: derive_id(&["decide stock", order_id]),
-                kind,
+                kind: kind.into(),
                 subject: subject.clone(),
                 data: json!({ "order_id": order_id, "items": wanted }),
             };
@@ -147,8 +147,8 @@ impl Orders {
             let back = NewEvent {
                 id: derive_id(&["give stock back", order_id]),
                 kind: match decided {
-                    Some(_) => EventType::StockReleased,
-                    None => EventType::StockRefused,
+                    Some(_) => EventType::StockReleased.into(),
+                    None => EventType::StockRefused.into(),
                 },
                 subject: subject.clone(),
                 data: json!({ "order_id": order_id, "items": items }),
@@ -199,7 +199,7 @@ impl Orders {
             expectations.push(Expect::head(&id, head));
             events.push(NewEvent {
                 id: derive_id(&[step[0], step[1], &inventory.product_id]),
-                kind: EventType::Updated,
+                kind: EventType::Updated.into(),
                 data: to_json(&id, &inventory),
                 subject: id,
             });

@@ -29,7 +29,7 @@ impl Rules for Orders {
         }
         match load::<Cart>(&self.log, &order.cart_id).await? {
             Some(_) => Ok(()),
-            None => Err(Failure::dangling("cart_id", Kind::Cart, &order.cart_id)),
+            None => Err(Failure::dangling("cart_id", Kind::Cart.name(), &order.cart_id)),
         }
     }
 
@@ -91,7 +91,7 @@ impl Saga {
             let event = NewEvent {
                 // An order takes each step once, whatever made it do so.
                 id: derive_id(&["order", order_id, next.name()]),
-                kind: EventType::Updated,
+                kind: EventType::Updated.into(),
                 subject: order_id.to_owned(),
                 data: to_json(order_id, &Order { status: next, ..order }),
             };

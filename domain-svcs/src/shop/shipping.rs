@@ -90,7 +90,7 @@ impl Events for Billings {
         let data = to_json(&id, &Shipping { order_id: order_id.clone(), delivered: None });
         let shipping = NewEvent {
             id: derive_id(&["send", &order_id]),
-            kind: EventType::Created,
+            kind: EventType::Created.into(),
             subject: id.clone(),
             data,
         };

@@ -96,7 +96,7 @@ impl Loop {
 
 #[tokio::test]
 async fn each_delivery_gets_the_verdict_of_its_handler() {
-    let retry = Verdict::Retry { delay: Duration::ZERO, reason: "away".to_owned() };
+    let retry = Verdict::Retry { delay: Some(Duration::ZERO), reason: "away".to_owned() };
     let verdict = retry.clone();
     let mut running = Loop::start(move |receipt| {
         let verdict = verdict.clone();
