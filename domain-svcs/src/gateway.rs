@@ -5,8 +5,10 @@ mod backend;
 mod error;
 mod live;
 mod observe;
+mod openapi;
 mod page;
 mod reports;
+mod request;
 mod routes;
 
 use std::net::SocketAddr;

@@ -120,7 +120,11 @@ impl Backend {
         let client = mq::message_queue_client::MessageQueueClient::new(self.message_queue.clone());
         let sent = while_away(|| {
             let (mut client, request) = (client.clone(), request.clone());
-            async move { client.send(request).await.map_err(RemoteError::Call) }
+            async move {
+                let sent = tokio::time::timeout(self.timeout, client.send(request)).await;
+                let late = || Err(Status::deadline_exceeded("the message queue does not answer"));
+                sent.unwrap_or_else(|_| late()).map_err(RemoteError::Call)
+            }
         });
         let result = sent.await?.into_inner().results.into_iter().next();
         result.map(|result| result.message_id).ok_or_else(|| {

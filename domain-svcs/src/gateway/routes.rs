@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{self, MethodRouter, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use svc_runtime::health::Readiness;
@@ -14,8 +12,10 @@ use svc_runtime::shutdown::Shutdown;
 
 use super::backend::{Backend, Trace};
 use super::error::ApiError;
+use super::openapi::{Described, operations};
 use super::reports;
-use crate::model::{self, ENTITY_ID, Kind, Violation};
+use super::request::{JsonBody, changes, new_entities};
+use crate::model::{ENTITY_ID, Kind};
 
 /// What handlers need.
 pub(super) struct App {
@@ -25,29 +25,36 @@ pub(super) struct App {
 }
 
 type Answer = Result<Json<Value>, ApiError>;
-type Body = Result<Bytes, BytesRejection>;
 
 fn result(value: impl Into<Value>) -> Answer {
     Ok(Json(json!({ "result": value.into() })))
 }
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    let mut router = Router::new()
-        .route("/livez", get(|| async { result("alive") }))
-        .route("/readyz", get(readyz))
-        .route("/report", get(reports::report))
-        .route("/report/orders", get(reports::orders))
-        .route("/orders/unbilled", orders_by_id("get_unbilled_orders"))
-        .route("/orders/unshipped", orders_by_id("get_unshipped_orders"))
-        .route("/orders/delivered", list_of("get_delivered_orders"))
-        .route("/mails/sent", list_of("get_mails"));
+    let mut all = Described::new()
+        .route("get", "/livez", get(|| async { result("alive") }), operations::livez())
+        .route("get", "/readyz", get(readyz), operations::readyz())
+        .route("get", "/report", get(reports::report), operations::report())
+        .route("get", "/report/orders", get(reports::orders), operations::report_orders())
+        .route("get", "/orders/unbilled", by_id("get_unbilled_orders"), operations::unbilled())
+        .route("get", "/orders/unshipped", by_id("get_unshipped_orders"), operations::unshipped())
+        .route("get", "/orders/delivered", list_of("get_delivered_orders"), operations::delivered())
+        .route("get", "/mails/sent", list_of("get_mails"), operations::mails())
+        .describe("get", "/", operations::page())
+        .describe("get", "/ws", operations::websocket());
     for kind in Kind::ALL {
-        router = router
-            .route(&format!("/{}", kind.plural()), entities(kind))
-            .route(&format!("/{}", kind.name()), entity_new(kind))
-            .route(&format!("/{}/{{id}}", kind.name()), entity(kind));
+        let told = operations::entities(kind);
+        let (one, many) = (format!("/{}", kind.name()), format!("/{}", kind.plural()));
+        let with_id = format!("{one}/{{id}}");
+        all = all
+            .route("get", &many, list(kind), told.list)
+            .route("post", &many, send(kind), told.send)
+            .route("post", &one, create(kind), told.create)
+            .route("get", &with_id, entity(kind), told.get)
+            .route("put", &with_id, change(kind), told.change)
+            .route("delete", &with_id, delete(kind), told.delete);
     }
-    router.fallback(no_route).method_not_allowed_fallback(no_method)
+    all.finish().fallback(no_route).method_not_allowed_fallback(no_method)
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Answer {
@@ -61,12 +68,12 @@ async fn readyz(State(app): State<Arc<App>>) -> Answer {
 }
 
 async fn no_route(uri: Uri) -> ApiError {
-    let message = format!("there is no {}; GET / lists what there is", uri.path());
+    let message = format!("there is no {}; see /docs", uri.path());
     ApiError::new(StatusCode::NOT_FOUND, message)
 }
 
 async fn no_method(method: Method, uri: Uri) -> ApiError {
-    let message = format!("{method} cannot be done to {}; GET / lists what can", uri.path());
+    let message = format!("{method} cannot be done to {}; see /docs", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
@@ -78,7 +85,7 @@ fn list_of(query: &'static str) -> AppRoute {
     })
 }
 
-fn orders_by_id(query: &'static str) -> AppRoute {
+fn by_id(query: &'static str) -> AppRoute {
     get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
         let orders = app.backend.list(query, json!({}), &Trace::of(&headers)).await?;
         let by_id = orders
@@ -88,96 +95,65 @@ fn orders_by_id(query: &'static str) -> AppRoute {
     })
 }
 
-/// `/customers`: all of them, and more of them without waiting.
-fn entities(kind: Kind) -> AppRoute {
+/// `GET /customers`
+fn list(kind: Kind) -> AppRoute {
     get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
         let query = json!({ "name": kind.name() });
         result(app.backend.list("get_entities", query, &Trace::of(&headers)).await?)
     })
-    .post(move |State(app): State<Arc<App>>, headers: HeaderMap, body: Body| async move {
-        let entities = new_entities(kind, json_body(body)?)?;
-        let command = format!("create_{}", kind.plural());
-        let trace = Trace::of(&headers);
-        result(app.backend.send(kind.service(), &command, &entities, &trace).await?)
-    })
 }
 
-/// `/customer`: one more (or a list of them), once it is there.
-fn entity_new(kind: Kind) -> AppRoute {
-    post(move |State(app): State<Arc<App>>, headers: HeaderMap, body: Body| async move {
-        let entities = new_entities(kind, json_body(body)?)?;
-        let command = format!("create_{}", kind.plural());
-        let trace = Trace::of(&headers);
-        result(app.backend.command(kind.service(), &command, &entities, &trace).await?)
-    })
+/// `POST /customers`: more of them, without waiting.
+fn send(kind: Kind) -> AppRoute {
+    post(
+        move |State(app): State<Arc<App>>, headers: HeaderMap, JsonBody(body): JsonBody| async move {
+            let (entities, trace) = (new_entities(kind, body)?, Trace::of(&headers));
+            let command = format!("create_{}", kind.plural());
+            result(app.backend.send(kind.service(), &command, &entities, &trace).await?)
+        },
+    )
 }
 
-/// `/customer/{id}`
+/// `POST /customer`: one more (or a list of them), once it is there.
+fn create(kind: Kind) -> AppRoute {
+    post(
+        move |State(app): State<Arc<App>>, headers: HeaderMap, JsonBody(body): JsonBody| async move {
+            let (entities, trace) = (new_entities(kind, body)?, Trace::of(&headers));
+            let command = format!("create_{}", kind.plural());
+            result(app.backend.command(kind.service(), &command, &entities, &trace).await?)
+        },
+    )
+}
+
+/// `GET /customer/{id}`
 fn entity(kind: Kind) -> AppRoute {
     get(move |State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap| async move {
         let query = json!({ "name": kind.name(), "id": id });
         result(app.backend.query("get_entity", query, &Trace::of(&headers)).await?)
     })
-    .put(
+}
+
+/// `PUT /customer/{id}`
+fn change(kind: Kind) -> AppRoute {
+    put(
         move |State(app): State<Arc<App>>,
               Path(id): Path<String>,
               headers: HeaderMap,
-              body: Body| async move {
-            let patch = changes(kind, &id, &json_body(body)?)?;
+              JsonBody(body): JsonBody| async move {
+            let (patch, trace) = (changes(kind, &id, &body)?, Trace::of(&headers));
             let command = format!("update_{}", kind.name());
-            let trace = Trace::of(&headers);
             result(app.backend.command(kind.service(), &command, &patch, &trace).await?)
         },
     )
-    .delete(
+}
+
+/// `DELETE /customer/{id}`
+fn delete(kind: Kind) -> AppRoute {
+    routing::delete(
         move |State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap| async move {
-            let command = format!("delete_{}", kind.name());
             let (body, trace) = (json!({ ENTITY_ID: id }), Trace::of(&headers));
+            let command = format!("delete_{}", kind.name());
             result(app.backend.command(kind.service(), &command, &body, &trace).await?)
         },
     )
-}
-
-fn json_body(body: Body) -> Result<Value, ApiError> {
-    serde_json::from_slice(&body?)
-        .map_err(|error| ApiError::bad_request(format!("the request body is not JSON: {error}")))
-}
-
-/// Checks what is to be created, so that also who does not wait hears of faults.
-fn new_entities(kind: Kind, body: Value) -> Result<Value, ApiError> {
-    let entities = match body {
-        Value::Array(entities) => entities,
-        entity => vec![entity],
-    };
-    if entities.is_empty() {
-        return Err(ApiError::bad_request(format!("there are no {} in the list", kind.plural())));
-    }
-    let many = entities.len() > 1;
-    let mut faults = Vec::new();
-    for (index, entity) in entities.iter().enumerate() {
-        for fault in model::check_new(kind, entity).err().into_iter().flatten() {
-            let place = if many { format!("[{index}].") } else { String::new() };
-            faults.push(format!("{place}{}", told(&fault)));
-        }
-    }
-    if faults.is_empty() {
-        Ok(entities.into())
-    } else {
-        Err(ApiError::bad_request(faults.join("; ")))
-    }
-}
-
-fn changes(kind: Kind, id: &str, body: &Value) -> Result<Value, ApiError> {
-    let mut patch = model::check_patch(kind, body).map_err(|faults| {
-        ApiError::bad_request(faults.iter().map(told).collect::<Vec<_>>().join("; "))
-    })?;
-    if patch.get(ENTITY_ID).is_some_and(|given| given != id) {
-        return Err(ApiError::bad_request(format!("{ENTITY_ID} is not the one in the path")));
-    }
-    patch.insert(ENTITY_ID.to_owned(), id.into());
-    Ok(patch.into())
-}
-
-fn told(fault: &Violation) -> String {
-    format!("{}: {}", fault.field, fault.description)
 }

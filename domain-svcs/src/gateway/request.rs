@@ -1,0 +1,74 @@
+//! What requests say: JSON bodies that come whole, in time and of a decent size,
+//! and the entities in them, checked field by field.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use super::error::ApiError;
+use crate::model::{self, ENTITY_ID, Kind, Violation};
+
+/// How long a client may take to send its body.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A body that is JSON, whatever type it says that it is of.
+pub(super) struct JsonBody(pub(super) Value);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, state));
+        let late = |_| {
+            let message = "the request body did not come in time";
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+        };
+        let body = body.await.map_err(late)??;
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            ApiError::bad_request(format!("the request body is not JSON: {error}"))
+        })
+    }
+}
+
+/// Checks what is to be created, so that also who does not wait hears of faults.
+pub(super) fn new_entities(kind: Kind, body: Value) -> Result<Value, ApiError> {
+    let entities = match body {
+        Value::Array(entities) => entities,
+        entity => vec![entity],
+    };
+    if entities.is_empty() {
+        return Err(ApiError::bad_request(format!("there are no {} in the list", kind.plural())));
+    }
+    let many = entities.len() > 1;
+    let mut faults = Vec::new();
+    for (index, entity) in entities.iter().enumerate() {
+        for fault in model::check_new(kind, entity).err().into_iter().flatten() {
+            let place = if many { format!("[{index}].") } else { String::new() };
+            faults.push(format!("{place}{}", told(&fault)));
+        }
+    }
+    if faults.is_empty() {
+        Ok(entities.into())
+    } else {
+        Err(ApiError::bad_request(faults.join("; ")))
+    }
+}
+
+/// Checks what is to be changed in the entity of this id.
+pub(super) fn changes(kind: Kind, id: &str, body: &Value) -> Result<Value, ApiError> {
+    let mut patch = model::check_patch(kind, body).map_err(|faults| {
+        ApiError::bad_request(faults.iter().map(told).collect::<Vec<_>>().join("; "))
+    })?;
+    if patch.get(ENTITY_ID).is_some_and(|given| given != id) {
+        return Err(ApiError::bad_request(format!("{ENTITY_ID} is not the one in the path")));
+    }
+    patch.insert(ENTITY_ID.to_owned(), id.into());
+    Ok(patch.into())
+}
+
+fn told(fault: &Violation) -> String {
+    format!("{}: {}", fault.field, fault.description)
+}
