@@ -2,7 +2,7 @@
 # programs of the tests crate, so that each can be run and read on its own.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: up demo test bench soak fmt lint tools help
+.PHONY: up demo test bench soak fuzz fmt lint tools help
 
 # CI builds exactly what Cargo.lock says; at a desk the lock file may follow Cargo.toml.
 LOCKED := $(if $(CI),--locked)
@@ -21,6 +21,9 @@ bench: ## Measure the services beside their limits; writes target/bench/report.j
 
 soak: ## Play the scenario again and again while services and Redis are killed (SOAK_MINUTES=10)
 	@LOCKED=$(LOCKED) scripts/soak.sh
+
+fuzz: ## Fuzz what the event store decodes, each target for FUZZ_SECONDS=60
+	@LOCKED=$(LOCKED) scripts/fuzz.sh
 
 fmt: ## Format all Rust code
 	cargo fmt --all

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The long runs: the tests that draw at random with more cases and more data, then the scenario
-# again and again for SOAK_MINUTES while services and Redis are killed. Arguments go to the `soak`
+# The long runs: the tests that draw at random with more cases and more data, the fuzz targets, then
+# the scenario again and again for SOAK_MINUTES while services and Redis are killed. Arguments go to the `soak`
 # program (see `soak --help`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +14,9 @@ say "== histories against the models, crowds, random bytes"
 export PROPERTY_CASES="${PROPERTY_CASES:-3000}" EVENTS="${EVENTS:-100000}" RANDOM_STRINGS="${RANDOM_STRINGS:-1000000}"
 cargo test ${LOCKED:-} -p event-store-svc --test property --test concurrency --test bad_input -- --nocapture
 cargo test ${LOCKED:-} -p message-queue-svc --test queue model -- --nocapture
+
+say "== fuzzing"
+scripts/fuzz.sh
 
 say "== the scenario under kills"
 if [ -z "${NO_BUILD:-}" ]; then

@@ -23,6 +23,9 @@ pub const MAX_ITEMS: usize = 1_000;
 const MAX_FILTER: usize = 100;
 /// Bytes of ids, types, content types and header names at most.
 const MAX_TEXT: usize = 256;
+/// Seconds and their parts in a `google.protobuf.Timestamp`: the years 1 to 9999.
+const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const NANOS: std::ops::Range<i32> = 0..1_000_000_000;
 const MAX_SOURCE: usize = 1_024;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_VALUE: usize = 4_096;
@@ -258,8 +261,8 @@ fn event<'a>(
     let field = |name: &str| format!("events[{index}].{name}");
     let view = match EventView::parse(encoded) {
         Ok(view) => view,
-        Err(MalformedEvent::Utf8(name)) => {
-            checks.wrong(field(name), "must be UTF-8");
+        Err(error @ (MalformedEvent::Utf8(name) | MalformedEvent::Field(name))) => {
+            checks.wrong(field(name), error.to_string());
             return None;
         }
         Err(error @ (MalformedEvent::Encoding | MalformedEvent::Group)) => {
@@ -285,8 +288,9 @@ fn event<'a>(
     if !length(view.content_type, 0..=MAX_TEXT) {
         checks.wrong(field("content_type"), "must be at most 256 bytes");
     }
-    if view.time.is_some_and(|time| !(0..1_000_000_000).contains(&time.nanos)) {
-        checks.wrong(field("time"), "must be a google.protobuf.Timestamp");
+    if view.time.is_some_and(|time| !TIMES.contains(&time.seconds) || !NANOS.contains(&time.nanos))
+    {
+        checks.wrong(field("time"), "must be a time between the years 1 and 9999");
     }
     if view.headers.len() > MAX_HEADERS {
         checks.because("TOO_MANY_ITEMS", field("headers"), "has more than 64 entries");

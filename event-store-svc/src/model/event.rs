@@ -54,21 +54,26 @@ pub enum MalformedEvent {
     /// A text is not UTF-8.
     #[error("must be UTF-8")]
     Utf8(&'static str),
+    /// A field is something else, or broken.
+    #[error("must be encoded as eventstore.v1 has it")]
+    Field(&'static str),
     /// An unknown field is a group, whose depth might be too much for a reader.
     #[error("must not have fields encoded as groups")]
     Group,
 }
 
-fn bytes_field<'a>(buf: &mut &'a [u8], wire: WireType) -> Result<&'a [u8], MalformedEvent> {
+fn bytes_field<'a>(
+    buf: &mut &'a [u8],
+    wire: WireType,
+    name: &'static str,
+) -> Result<&'a [u8], MalformedEvent> {
+    let wrong = MalformedEvent::Field(name);
     if wire != WireType::LengthDelimited {
-        return Err(MalformedEvent::Encoding);
+        return Err(wrong);
     }
-    let length = decode_varint(buf).map_err(|_| MalformedEvent::Encoding)?;
-    let length = usize::try_from(length).map_err(|_| MalformedEvent::Encoding)?;
-    if length > buf.len() {
-        return Err(MalformedEvent::Encoding);
-    }
-    let (field, rest) = buf.split_at(length);
+    let length = decode_varint(buf).map_err(|_| wrong)?;
+    let length = usize::try_from(length).map_err(|_| wrong)?;
+    let (field, rest) = buf.split_at_checked(length).ok_or(wrong)?;
     *buf = rest;
     Ok(field)
 }
@@ -78,7 +83,7 @@ fn text_field<'a>(
     wire: WireType,
     name: &'static str,
 ) -> Result<&'a str, MalformedEvent> {
-    std::str::from_utf8(bytes_field(buf, wire)?).map_err(|_| MalformedEvent::Utf8(name))
+    std::str::from_utf8(bytes_field(buf, wire, name)?).map_err(|_| MalformedEvent::Utf8(name))
 }
 
 /// Passes over a field that is not known here.
@@ -107,13 +112,15 @@ impl<'a> EventView<'a> {
                 field::SUBJECT => view.subject = Some(text_field(buf, wire, "subject")?),
                 field::TIME => {
                     let time = view.time.get_or_insert_default();
-                    merge_time(time, bytes_field(buf, wire)?)?;
+                    merge_time(time, bytes_field(buf, wire, "time")?)?;
                 }
                 field::CONTENT_TYPE => {
                     view.content_type = Some(text_field(buf, wire, "content_type")?);
                 }
-                field::HEADERS => view.headers.push(header(bytes_field(buf, wire)?)?),
-                field::BINARY_DATA => view.data = Some((bytes_field(buf, wire)?, false)),
+                field::HEADERS => view.headers.push(header(bytes_field(buf, wire, "headers")?)?),
+                field::BINARY_DATA => {
+                    view.data = Some((bytes_field(buf, wire, "binary_data")?, false));
+                }
                 field::TEXT_DATA => {
                     view.data = Some((text_field(buf, wire, "text_data")?.as_bytes(), true));
                 }
@@ -161,11 +168,11 @@ fn header(mut buf: &[u8]) -> Result<(&str, &str), MalformedEvent> {
     let (mut key, mut value) = ("", "");
     let buf = &mut buf;
     while buf.has_remaining() {
-        let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Encoding)?;
+        let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Field("headers"))?;
         match tag {
             1 => key = text_field(buf, wire, "headers")?,
             2 => value = text_field(buf, wire, "headers")?,
-            _ => skip(buf, wire, tag)?,
+            _ => skip(buf, wire, tag).map_err(|_| MalformedEvent::Field("headers"))?,
         }
     }
     Ok((key, value))
@@ -176,16 +183,16 @@ fn merge_time(time: &mut Timestamp, mut buf: &[u8]) -> Result<(), MalformedEvent
     let buf = &mut buf;
     let context = DecodeContext::default;
     while buf.has_remaining() {
-        let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Encoding)?;
+        let (tag, wire) = decode_key(buf).map_err(|_| MalformedEvent::Field("time"))?;
         let read = match tag {
             1 => int64::merge(wire, &mut time.seconds, buf, context()),
             2 => int32::merge(wire, &mut time.nanos, buf, context()),
             _ => {
-                skip(buf, wire, tag)?;
+                skip(buf, wire, tag).map_err(|_| MalformedEvent::Field("time"))?;
                 continue;
             }
         };
-        read.map_err(|_| MalformedEvent::Encoding)?;
+        read.map_err(|_| MalformedEvent::Field("time"))?;
     }
     Ok(())
 }
@@ -290,7 +297,7 @@ mod tests {
             r#type: "created".into(),
             source: None,
             subject: Some("order-1".into()),
-            time: Some(prost_types::Timestamp { seconds: 5, nanos: 7 }),
+            time: Some(Timestamp { seconds: 5, nanos: 7 }),
             content_type: Some("text/plain".into()),
             headers: [("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into())).into(),
             data: Some(Data::TextData("hello".into())),
@@ -313,7 +320,8 @@ mod tests {
         assert_eq!(view.subject, Some("order-1"));
         assert_eq!(view.headers, [("a", "1"), ("b", "2")]);
         assert_eq!(view.data, Some((&b"hello"[..], true)));
-        assert_eq!(EventView::parse(&encoded[..encoded.len() - 1]), Err(MalformedEvent::Encoding));
+        let cut = EventView::parse(&encoded[..encoded.len() - 1]);
+        assert_eq!(cut, Err(MalformedEvent::Field("text_data")));
         assert_eq!(EventView::parse(&[0x0a, 1, 0xff]), Err(MalformedEvent::Utf8("id")));
     }
 

@@ -13,6 +13,7 @@
 )]
 
 mod cases;
+mod fields;
 mod random;
 #[path = "../support/mod.rs"]
 mod support;
@@ -27,8 +28,6 @@ use support::*;
 use svc_runtime::rpc_error::status_of;
 use tonic::{Code, Status};
 
-use cases::Case;
-
 /// Everything that is in Redis.
 fn contents(redis: &PrivateRedis) -> Vec<(String, String)> {
     let mut keys: Vec<_> = redis.cli(&["KEYS", "*"]).lines().map(str::to_owned).collect();
@@ -37,9 +36,9 @@ fn contents(redis: &PrivateRedis) -> Vec<(String, String)> {
 }
 
 /// What a request is refused with; the errors of a stream's items are as good.
-async fn refusal(service: &Service, case: &Case) -> Result<(), Status> {
-    let answers = call(&service.channel, case.method, case.messages.clone()).await?;
-    if case.method == "EventStore/AppendStream" {
+async fn refusal(service: &Service, method: &str, messages: &[Bytes]) -> Result<(), Status> {
+    let answers = call(&service.channel, method, messages.to_vec()).await?;
+    if method == "EventStore/AppendStream" {
         for answer in answers {
             let answer = AppendStreamResponse::decode(answer).unwrap();
             if let Some(Answer::Error(error)) = answer.result {
@@ -60,7 +59,7 @@ async fn every_field_of_every_request_is_checked() {
     let cases = cases::all();
     for case in &cases {
         let what = format!("{} with bad {}", case.method, case.field);
-        let refused = refusal(&service, case).await;
+        let refused = refusal(&service, case.method, &case.messages).await;
         let status = refused.expect_err(&what);
         let facts = assert_error(&status, Code::InvalidArgument, case.reason);
         let named = facts.violations.iter().any(|(field, _)| *field == case.field);
@@ -78,7 +77,7 @@ async fn messages_of_a_consumer_are_checked() {
     service.create_group("t", "g", GroupSettings::default()).await;
     let cases = cases::of_consume();
     for case in &cases {
-        let status = refusal(&service, case).await.expect_err(&case.field);
+        let status = refusal(&service, case.method, &case.messages).await.expect_err(&case.field);
         let facts = assert_error(&status, Code::InvalidArgument, case.reason);
         let named = facts.violations.iter().any(|(field, _)| *field == case.field);
         assert!(named, "{}: named {:?}", case.field, facts.violations);

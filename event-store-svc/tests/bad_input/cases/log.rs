@@ -61,8 +61,9 @@ fn appends(name: &'static str) -> Method {
         let subject = Some(subject.to_owned());
         append.bad("events[1].subject", NAME, of(Event { subject, ..good() }));
     }
-    for nanos in [-1, 1_000_000_000] {
-        let time = Some(Timestamp { seconds: 0, nanos });
+    let never = [(0, -1), (0, 1_000_000_000), (i64::MIN, 0), (253_402_300_800, 0)];
+    for (seconds, nanos) in never {
+        let time = Some(Timestamp { seconds, nanos });
         append.bad("events[1].time", WRONG, of(Event { time, ..good() }));
     }
     let content_type = Some("a".repeat(257));
@@ -96,7 +97,12 @@ fn appends(name: &'static str) -> Method {
         append.raw("events[1].headers", WRONG, raw(&field(7, &field(part, NOT_UTF8))));
     }
     append.raw("events[1].time", WRONG, raw(&field(5, NOT_UTF8)));
-    append.raw("events[1]", WRONG, raw(b"\x0a\x7f"));
+    append.raw("events[1].id", WRONG, raw(b"\x0a\x7f"));
+    append.raw("events[1]", WRONG, raw(b"\x07"));
+    // A time that only the last of two could be read of, and fields too deep for some readers.
+    let twice = [&field(2, b"a")[..], &field(5, b"\xff"), &field(5, b"\x08\x01")].concat();
+    append.raw("events[1].time", WRONG, raw(&twice));
+    append.raw("events[1]", WRONG, raw(b"\x12\x01a\xa3\x06\xa4\x06"));
 
     let expecting = |expectations| AppendRequest { expectations, ..with(vec![good()]) };
     let any = |subject: String| Expectation { subject, expected: None };
