@@ -2,10 +2,12 @@
 //!
 //! - [`load`] keeps so many calls in flight and times each; [`flow`] counts what a stream moves
 //! - [`echo`] the limit of gRPC, in a process of its own; [`raw`] the limit of Redis
+//! - [`world`] what is measured; [`instance`] an event store by itself, to compare two
 //! - [`rows`] what is measured, and what each is held against; [`report`] the outcome
 
 pub mod echo;
 pub mod flow;
+pub mod instance;
 pub mod load;
 pub mod raw;
 pub mod report;

@@ -24,6 +24,26 @@ pub struct Measured {
     pub p99_us: u64,
     /// Calls that failed while it was measured.
     pub errors: u64,
+    /// What was found where it is no rate.
+    pub figure: Option<Figure>,
+}
+
+/// So many of something.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// How many.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+}
+
+impl Measured {
+    /// A figure, without rate and latency.
+    #[must_use]
+    pub fn figure(value: f64, unit: &'static str) -> Self {
+        let figure = Some(Figure { value, unit });
+        Self { per_second: 0.0, p50_us: 0, p99_us: 0, errors: 0, figure }
+    }
 }
 
 /// One worker's account.
@@ -115,6 +135,7 @@ pub fn measured(latencies: &Histogram<u64>, done: u64, took: Duration, errors: u
         p50_us: latencies.value_at_quantile(0.5),
         p99_us: latencies.value_at_quantile(0.99),
         errors,
+        figure: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::load::Measured;
+use super::load::{Figure, Measured};
 
 /// One measured row.
 #[derive(Clone, Debug)]
@@ -20,11 +20,11 @@ pub struct Row {
     pub expected: Option<Expected>,
 }
 
-/// A row's limit and how near to it the row should be.
+/// A row's limit and how near to it the row should be, or what it should reach by itself.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// Name and in flight of the row that is the limit.
-    pub limit: (String, usize),
+    pub limit: Option<(String, usize)>,
     /// What is compared.
     pub bound: Bound,
 }
@@ -36,11 +36,17 @@ pub enum Bound {
     Rate(f64),
     /// At most so many times the limit's median latency.
     Median(f64),
+    /// At least so many a second, whatever the limits are.
+    PerSecond(f64),
+    /// A median latency of at most so many microseconds, whatever the limits are.
+    MedianUs(u64),
+    /// A figure of at most so much.
+    Most(f64),
 }
 
 /// A comparison with the limit.
 struct Verdict {
-    ratio: f64,
+    ratio: Option<f64>,
     wanted: String,
     reached: bool,
 }
@@ -65,15 +71,25 @@ impl Report {
     #[allow(clippy::cast_precision_loss, reason = "a ratio of latencies below hours")]
     fn verdict(&self, row: &Row) -> Option<Verdict> {
         let expected = row.expected.as_ref()?;
-        let limit = &self.find(&expected.limit.0, expected.limit.1)?.measured;
+        let limit = || expected.limit.as_ref().and_then(|(name, n)| self.find(name, *n));
         let (ratio, wanted, near) = match expected.bound {
             Bound::Rate(least) => {
-                let ratio = row.measured.per_second / limit.per_second;
-                (ratio, format!(">= {least}"), ratio >= least)
+                let ratio = row.measured.per_second / limit()?.measured.per_second;
+                (Some(ratio), format!(">= {least}"), ratio >= least)
             }
             Bound::Median(most) => {
-                let ratio = row.measured.p50_us as f64 / limit.p50_us as f64;
-                (ratio, format!("p50 <= {most}"), ratio <= most)
+                let ratio = row.measured.p50_us as f64 / limit()?.measured.p50_us as f64;
+                (Some(ratio), format!("p50 <= {most}"), ratio <= most)
+            }
+            Bound::PerSecond(least) => {
+                (None, format!(">= {least} per second"), row.measured.per_second >= least)
+            }
+            Bound::MedianUs(most) => {
+                (None, format!("p50 <= {most} us"), row.measured.p50_us <= most)
+            }
+            Bound::Most(most) => {
+                let figure = row.measured.figure?;
+                (None, format!("<= {most} {}", figure.unit), figure.value <= most)
             }
         };
         Some(Verdict { ratio, wanted, reached: near && row.measured.errors == 0 })
@@ -91,19 +107,25 @@ impl Report {
     /// One line of the table.
     #[must_use]
     pub fn line(&self, row: &Row) -> String {
-        let Measured { per_second, p50_us, p99_us, errors } = row.measured;
-        let mut line = format!(
-            "{:<44} {:>9} {per_second:>11.0} {p50_us:>9} {p99_us:>9} {errors:>7}",
-            row.name, row.in_flight
-        );
+        let Measured { per_second, p50_us, p99_us, errors, figure } = row.measured;
+        let mut line = match figure {
+            Some(Figure { value, unit }) => {
+                let found = format!("{value:.0} {unit}");
+                format!("{:<44} {:>9} {found:>39}", row.name, row.in_flight)
+            }
+            None => format!(
+                "{:<44} {:>9} {per_second:>11.0} {p50_us:>9} {p99_us:>9} {errors:>7}",
+                row.name, row.in_flight
+            ),
+        };
         if let (Some(verdict), Some(expected)) = (self.verdict(row), &row.expected) {
             let judgement = if verdict.reached { "reached" } else { "NOT reached" };
+            let beside = match (verdict.ratio, &expected.limit) {
+                (Some(ratio), Some((name, n))) => format!("{ratio:.2} x {name} at {n} "),
+                _ => String::new(),
+            };
             // Writing to a string can't fail.
-            let _ = write!(
-                line,
-                "  {:.2} x {} at {} ({}: {judgement})",
-                verdict.ratio, expected.limit.0, expected.limit.1, verdict.wanted
-            );
+            let _ = write!(line, "  {beside}({}: {judgement})", verdict.wanted);
         }
         line
     }
@@ -129,9 +151,15 @@ impl Report {
             "p99_us": row.measured.p99_us,
             "errors": row.measured.errors,
         });
+        if let Some(Figure { value: found, unit }) = row.measured.figure {
+            value["value"] = json!(found.round());
+            value["unit"] = json!(unit);
+        }
         if let (Some(verdict), Some(expected)) = (self.verdict(row), &row.expected) {
-            value["limit"] = json!({ "name": expected.limit.0, "in_flight": expected.limit.1 });
-            value["ratio"] = json!((verdict.ratio * 1000.0).round() / 1000.0);
+            if let (Some(ratio), Some((name, n))) = (verdict.ratio, &expected.limit) {
+                value["limit"] = json!({ "name": name, "in_flight": n });
+                value["ratio"] = json!((ratio * 1000.0).round() / 1000.0);
+            }
             value["expected"] = json!(verdict.wanted);
             value["reached"] = json!(verdict.reached);
         }

@@ -3,6 +3,7 @@
 mod call;
 mod event_stream;
 mod group;
+mod growth;
 mod latency;
 mod queue;
 mod queue_limit;
@@ -26,6 +27,10 @@ pub struct Effort {
     pub time: Duration,
     /// Events in the topic that is read and consumed from end to end.
     pub events: u64,
+    /// Topics where there are many.
+    pub topics: usize,
+    /// Idle subscribers where there are many.
+    pub subscribers: usize,
 }
 
 type Run = Box<dyn Fn(Arc<World>, Effort) -> BoxFuture<'static, anyhow::Result<Measured>>>;
@@ -67,7 +72,13 @@ impl Spec {
     }
 
     fn against(mut self, bound: Bound, limit: &str, in_flight: usize) -> Self {
-        self.expected = Some(Expected { limit: (limit.to_owned(), in_flight), bound });
+        self.expected = Some(Expected { limit: Some((limit.to_owned(), in_flight)), bound });
+        self
+    }
+
+    /// By itself, whatever the limits are.
+    fn reaching(mut self, bound: Bound) -> Self {
+        self.expected = Some(Expected { limit: None, bound });
         self
     }
 
@@ -125,5 +136,6 @@ pub fn all() -> Vec<Spec> {
             .rate(0.4, RAW_XADD, 512),
     ]);
     rows.extend(queue::rows());
+    rows.extend(growth::rows());
     rows
 }

@@ -1,6 +1,6 @@
 //! What is measured: both services and the echo as processes of their own, on one private Redis.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -62,13 +62,7 @@ impl World {
         ];
         let mut processes = Vec::new();
         for member in members {
-            let mut process = Process::start(&member.plan, logs.path())?;
-            let name = process.name().to_owned();
-            tokio::select! {
-                ready = watch::until(&name, READY_LIMIT, || member.probe.check()) => ready?,
-                status = process.ended() => anyhow::bail!("{name} ended ({})", status?),
-            }
-            processes.push(process);
+            processes.push(started(&member, logs.path()).await?);
         }
         Ok(Self {
             raw: raw::connect(&redis.url()).await?,
@@ -105,6 +99,20 @@ impl World {
     pub fn echo(&self, worker: usize) -> EchoClient<Channel> {
         EchoClient::new(self.echo[worker % CHANNELS].clone())
     }
+}
+
+/// Starts a program and waits until it is ready.
+///
+/// # Errors
+/// When it can't be started, or ends.
+pub async fn started(member: &Member, logs: &Path) -> anyhow::Result<Process> {
+    let mut process = Process::start(&member.plan, logs)?;
+    let name = process.name().to_owned();
+    tokio::select! {
+        ready = watch::until(&name, READY_LIMIT, || member.probe.check()) => ready?,
+        status = process.ended() => anyhow::bail!("{name} ended ({})", status?),
+    }
+    Ok(process)
 }
 
 fn channels(port: &Port) -> anyhow::Result<Vec<Channel>> {

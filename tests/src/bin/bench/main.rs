@@ -25,8 +25,16 @@ struct Args {
     time: Duration,
 
     /// Events in the topic that is read and consumed from end to end.
-    #[arg(long, env = "BENCH_EVENTS", default_value_t = 200_000)]
+    #[arg(long, env = "BENCH_EVENTS", default_value_t = 1_000_000)]
     events: u64,
+
+    /// Topics where the growth rows have many.
+    #[arg(long, env = "BENCH_TOPICS", default_value_t = 100_000)]
+    topics: usize,
+
+    /// Idle subscribers where the growth rows have many.
+    #[arg(long, env = "BENCH_SUBSCRIBERS", default_value_t = 10_000)]
+    subscribers: usize,
 
     /// Measure only rows whose name contains this, and limits.
     #[arg(long)]
@@ -58,7 +66,8 @@ async fn main() -> ExitCode {
 async fn bench(args: &Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let world = Arc::new(World::start().await?);
-    let effort = Effort { time: args.time, events: args.events };
+    let Args { time, events, topics, subscribers, .. } = *args;
+    let effort = Effort { time, events, topics, subscribers };
     println!(
         "{PAYLOAD}-byte payloads; Redis in memory only (no append-only file); client, services and \
          Redis share {} cores\n",
