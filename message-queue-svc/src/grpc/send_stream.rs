@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use proto::server::messagequeue::v1 as pb;
@@ -27,9 +28,10 @@ pub fn serve<E: QueueEngine>(
         let shutdown = shutdown.clone();
         async move { shutdown.triggered().await }
     };
+    let handlers = Arc::new(handlers);
     let answers = requests
         .take_until(Box::pin(stopping))
-        .then(move |request| submit(handlers.clone(), request))
+        .then(move |request| submit(Arc::clone(&handlers), request))
         .buffered(PIPELINED);
     let last = futures::stream::once(async move { shutdown }).filter_map(|shutdown| async move {
         shutdown.is_triggered().then(|| Err(status::of(&QueueError::ShuttingDown).into()))
@@ -41,7 +43,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<pb::SendStreamResponse, Status>
 
 /// Submits one request, in its turn; what comes out will be its answer.
 async fn submit<E: QueueEngine>(
-    handlers: Handlers<E>,
+    handlers: Arc<Handlers<E>>,
     request: Result<pb::SendRequest, Status>,
 ) -> Answer {
     let checked = match request {

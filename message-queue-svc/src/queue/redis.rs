@@ -19,6 +19,7 @@ pub mod keys;
 pub mod record;
 pub mod scripts;
 mod send;
+mod send_work;
 mod settings;
 mod settle;
 mod store;
@@ -44,7 +45,10 @@ use settle::{ReturnItem, Settler};
 
 /// The engine. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RedisEngine {
+pub struct RedisEngine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     sender: send::Sender,
     settler: Settler,
     feeders: feeder::Feeders,
@@ -83,7 +87,7 @@ impl RedisEngine {
         let sender =
             send::Sender::new(store.clone(), feeders.clone(), &tasks, auto_create, hints.clone());
         tokio::spawn(keeper::Keeper::new(store.clone(), replica.clone()).run(heard));
-        Self {
+        Self(Arc::new(Inner {
             calls: calls::Calls::start(store.clone(), sender.clone(), callers, &replica),
             at_once: take::AtOnce::new(store.clone(), takes, Arc::<Back>::clone(&back), hints),
             admin: admin::Admin::new(store.clone(), sender.clone()),
@@ -94,15 +98,15 @@ impl RedisEngine {
             back,
             tasks,
             closing,
-        }
+        }))
     }
 
     /// Waits until everything that runs in the background has ended; call it
     /// when there are no consumers and calls any more.
     pub async fn close(&self) {
-        self.closing.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
 }
 
@@ -133,7 +137,7 @@ impl QueueEngine for RedisEngine {
         messages: Vec<Outgoing>,
         durability: Durability,
     ) -> QueueResult<Vec<SendOutcome>> {
-        self.sender.send(queue, &messages, durability).await
+        self.0.sender.send(queue, &messages, durability).await
     }
 
     async fn submit(
@@ -142,7 +146,7 @@ impl QueueEngine for RedisEngine {
         messages: Vec<Outgoing>,
         durability: Durability,
     ) -> Submitted {
-        self.sender.submit(queue, &messages, durability).await
+        self.0.sender.submit(queue, &messages, durability).await
     }
 
     async fn receive(
@@ -153,17 +157,17 @@ impl QueueEngine for RedisEngine {
         lease: Option<Duration>,
     ) -> QueueResult<Leases> {
         if wait.is_zero() {
-            return self.at_once.take(queue, max, lease).await;
+            return self.0.at_once.take(queue, max, lease).await;
         }
-        let seat = self.feeders.join(queue);
+        let seat = self.0.feeders.join(queue);
         match tokio::time::timeout(wait, seat.next(&Credit::new(max), lease)).await {
             Ok(leases) => leases,
-            Err(_) => Ok(Leases::new(queue.clone(), Vec::new(), Arc::<Back>::clone(&self.back))),
+            Err(_) => Ok(Leases::new(queue.clone(), Vec::new(), Arc::<Back>::clone(&self.0.back))),
         }
     }
 
     fn join(&self, queue: &QueueName) -> impl Consumer + use<> {
-        self.feeders.join(queue)
+        self.0.feeders.join(queue)
     }
 
     async fn ack(
@@ -171,7 +175,7 @@ impl QueueEngine for RedisEngine {
         queue: &QueueName,
         receipts: Vec<Receipt>,
     ) -> QueueResult<Vec<QueueResult<()>>> {
-        self.settler.ack(queue, receipts).await
+        self.0.settler.ack(queue, receipts).await
     }
 
     async fn give_back(
@@ -182,7 +186,7 @@ impl QueueEngine for RedisEngine {
         reason: &str,
     ) -> QueueResult<Vec<QueueResult<()>>> {
         let reason = reason.to_owned();
-        self.settler.give_back(queue, ReturnItem { receipts, how, reason }).await
+        self.0.settler.give_back(queue, ReturnItem { receipts, how, reason }).await
     }
 
     async fn extend(
@@ -191,11 +195,11 @@ impl QueueEngine for RedisEngine {
         receipts: Vec<Receipt>,
         by: Option<Duration>,
     ) -> QueueResult<Vec<QueueResult<()>>> {
-        self.settler.extend(queue, receipts, by).await
+        self.0.settler.extend(queue, receipts, by).await
     }
 
     fn give_back_later(&self, queue: &QueueName, receipts: Vec<Receipt>) {
-        GiveBack::give_back(&*self.back, queue, receipts);
+        GiveBack::give_back(&*self.0.back, queue, receipts);
     }
 
     async fn call(
@@ -204,11 +208,11 @@ impl QueueEngine for RedisEngine {
         message: Outgoing,
         timeout: Duration,
     ) -> QueueResult<(MessageId, Bytes)> {
-        self.calls.call(queue, message, timeout).await
+        self.0.calls.call(queue, message, timeout).await
     }
 
     async fn reply(&self, queue: &QueueName, receipt: Receipt, content: Bytes) -> QueueResult<()> {
-        self.settler.reply(queue, receipt, content).await
+        self.0.settler.reply(queue, receipt, content).await
     }
 
     async fn get_reply(
@@ -217,19 +221,19 @@ impl QueueEngine for RedisEngine {
         message_id: &MessageId,
         wait: Duration,
     ) -> QueueResult<Bytes> {
-        self.calls.get_reply(queue, message_id, wait).await
+        self.0.calls.get_reply(queue, message_id, wait).await
     }
 
     async fn create(&self, queue: &QueueName, settings: QueueSettings) -> QueueResult<QueueInfo> {
-        self.admin.create(queue, &settings).await
+        self.0.admin.create(queue, &settings).await
     }
 
     async fn update(&self, queue: &QueueName, change: SettingsChange) -> QueueResult<QueueInfo> {
-        self.admin.update(queue, &change).await
+        self.0.admin.update(queue, &change).await
     }
 
     async fn info(&self, queue: &QueueName) -> QueueResult<QueueInfo> {
-        self.admin.info(queue).await
+        self.0.admin.info(queue).await
     }
 
     async fn list(
@@ -237,19 +241,19 @@ impl QueueEngine for RedisEngine {
         after: Option<&str>,
         limit: usize,
     ) -> QueueResult<Page<(QueueName, QueueInfo)>> {
-        self.admin.list(after, limit).await
+        self.0.admin.list(after, limit).await
     }
 
     async fn delete(&self, queue: &QueueName) -> QueueResult<()> {
-        self.admin.delete(queue).await
+        self.0.admin.delete(queue).await
     }
 
     async fn purge(&self, queue: &QueueName) -> QueueResult<u64> {
-        self.admin.purge(queue).await
+        self.0.admin.purge(queue).await
     }
 
     async fn pause(&self, queue: &QueueName, paused: bool) -> QueueResult<()> {
-        self.admin.pause(queue, paused).await
+        self.0.admin.pause(queue, paused).await
     }
 
     async fn peek(
@@ -258,7 +262,7 @@ impl QueueEngine for RedisEngine {
         state: PeekState,
         limit: usize,
     ) -> QueueResult<Vec<Peeked>> {
-        self.admin.peek(queue, state, limit).await
+        self.0.admin.peek(queue, state, limit).await
     }
 
     async fn dead_letters(
@@ -267,7 +271,7 @@ impl QueueEngine for RedisEngine {
         after: Option<u64>,
         limit: usize,
     ) -> QueueResult<Page<DeadLetter>> {
-        self.dead.list(queue, after, limit).await
+        self.0.dead.list(queue, after, limit).await
     }
 
     async fn redrive(
@@ -277,7 +281,7 @@ impl QueueEngine for RedisEngine {
         to: Option<&QueueName>,
         max_rate: Option<f64>,
     ) -> QueueResult<u64> {
-        self.dead.redrive(queue, limit, to, max_rate).await
+        self.0.dead.redrive(queue, limit, to, max_rate).await
     }
 
     async fn delete_dead_letters(
@@ -285,6 +289,6 @@ impl QueueEngine for RedisEngine {
         queue: &QueueName,
         which: DeadSelection,
     ) -> QueueResult<u64> {
-        self.dead.delete(queue, which).await
+        self.0.dead.delete(queue, which).await
     }
 }

@@ -1,19 +1,17 @@
 //! Writes that must have got further than memory before they are answered.
 //!
 //! WAIT and WAITAOF speak of the writes of their own connection and block it,
-//! so these sends have a blocking connection for themselves and no lane.
+//! so these sends have a connection of the blocking pool for themselves.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis_link::{BlockingConnection, Link, Value, cmd, values};
 
-use super::record::Prepared;
-use super::store::{Store, failed, shape};
-use super::{scripts, send};
+use super::store::{failed, shape};
 use crate::error::QueueError;
-use crate::model::{Durability, QueueName};
-use crate::queue::{QueueResult, SendOutcome};
+use crate::model::Durability;
+use crate::queue::QueueResult;
 
 /// How long fsync or replicas may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -54,7 +52,7 @@ impl Probe {
         if available { Ok(()) } else { Err(QueueError::DurabilityUnavailable(durability)) }
     }
 
-    /// Whether a send with this durability, once checked, needs [`Probe::send`].
+    /// Whether a send with this durability, once checked, is made over [`Probe::connection`].
     pub fn needs_own_connection(&self, durability: Durability) -> bool {
         match durability {
             Durability::Memory => false,
@@ -63,30 +61,14 @@ impl Probe {
         }
     }
 
-    /// Sends, and waits until it got as far as asked.
-    pub async fn send(
-        &self,
-        queue: &QueueName,
-        request: &[Prepared],
-        durability: Durability,
-    ) -> QueueResult<Vec<SendOutcome>> {
-        let mut connection =
-            self.link.blocking().take(CONNECTION_LIMIT).await.map_err(|error| failed(&error))?;
-        let bytes = request.iter().map(Prepared::bytes).sum();
-        let mut call = Store::call(&scripts::SEND, queue, 3 * request.len() + 1, bytes);
-        send::arguments(&mut call, request);
-        let answer = connection.invoke(&call).await.map_err(|error| failed(&error))?;
-        if answer == Value::Nil {
-            return Err(QueueError::QueueNotFound(queue.clone()));
-        }
-        let verdict = values::Items::of(answer).and_then(|mut items| items.next_value());
-        let outcome = send::outcome(queue, request, verdict.map_err(shape)?)?;
-        self.wait(&mut connection, durability).await?;
-        Ok(outcome)
+    /// A connection for a write that will be waited for.
+    pub async fn connection(&self) -> QueueResult<BlockingConnection> {
+        self.link.blocking().take(CONNECTION_LIMIT).await.map_err(|error| failed(&error))
     }
 
+    /// Waits until what was written over this connection got as far as asked.
     /// From here on it has been written: anything but success is unknown.
-    async fn wait(
+    pub async fn wait(
         &self,
         connection: &mut BlockingConnection,
         durability: Durability,

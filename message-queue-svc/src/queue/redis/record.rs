@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::error::QueueError;
-use crate::model::{MessageId, Outgoing, Receipt};
+use crate::model::{MessageId, Outgoing, Priority, Receipt};
 use crate::queue::{DeadLetter, DeadReason, Lease, QueueResult};
 
 /// The two times in front of a record, which the script writes.
@@ -20,6 +20,10 @@ pub struct Prepared {
     pub record: Bytes,
     /// Its options, packed; empty for none.
     pub options: Bytes,
+    /// Whether nothing but its record is needed to store it.
+    pub is_plain: bool,
+    /// Whether it goes to the end of the normal list, where it is to go at once.
+    pub is_next: bool,
 }
 
 impl Prepared {
@@ -39,7 +43,27 @@ impl Prepared {
         record.put_slice(&[0x0a, 33]);
         record.put_slice(id.as_str().as_bytes());
         record.put_slice(&message.message);
-        Self { id, record: record.freeze(), options: options(message) }
+        let (options, ordered) = (options(message), message.ordering_key.is_some());
+        let due =
+            message.delay.is_some_and(|delay| !delay.is_zero()) || message.deliver_at_ms.is_some();
+        Self {
+            id,
+            record: record.freeze(),
+            is_plain: options.is_empty() && !ordered && reply_to.is_empty(),
+            is_next: !due && !ordered && message.priority == Priority::Normal,
+            options,
+        }
+    }
+
+    /// Its first lease, taken in the call that stored it.
+    pub fn first_lease(&self, now_ms: u64, expires_at_ms: u64) -> QueueResult<Lease> {
+        Ok(Lease {
+            message: message_of(&self.record)?,
+            receipt: Receipt::of_entry(self.id.as_str().to_owned()),
+            sent_at_ms: now_ms,
+            expires_at_ms,
+            expires_in: Duration::from_millis(expires_at_ms.saturating_sub(now_ms)),
+        })
     }
 
     /// How many bytes it has.
@@ -75,13 +99,21 @@ pub fn millis(duration: Duration) -> u64 {
 /// When a record was sent, and its encoded Message.
 pub fn unpack(record: &Bytes) -> QueueResult<(u64, Bytes)> {
     let sent = uint(record, 0, 6)?;
-    let key = to_usize(uint(record, TIMES, 2)?);
-    let reply_to = to_usize(uint(record, TIMES + 2 + key, 1)?);
-    let start = TIMES + 3 + key + reply_to;
+    if record.len() < TIMES {
+        return Err(QueueError::Corrupt);
+    }
+    Ok((sent, message_of(&record.slice(TIMES..))?))
+}
+
+/// The encoded Message in a record without the times.
+fn message_of(record: &Bytes) -> QueueResult<Bytes> {
+    let key = to_usize(uint(record, 0, 2)?);
+    let reply_to = to_usize(uint(record, 2 + key, 1)?);
+    let start = 3 + key + reply_to;
     if start > record.len() {
         return Err(QueueError::Corrupt);
     }
-    Ok((sent, record.slice(start..)))
+    Ok(record.slice(start..))
 }
 
 /// A lease from its entry and record.

@@ -32,6 +32,16 @@ pub struct Taken {
     pub ask_again: Option<Duration>,
 }
 
+/// What `send_take.lua` leased as it came.
+#[derive(Debug)]
+pub struct Direct {
+    pub count: usize,
+    /// The id of the last one.
+    pub last: String,
+    pub now_ms: u64,
+    pub expires_at_ms: u64,
+}
+
 /// What is asked of the take script.
 #[derive(Debug)]
 pub struct Order<'a> {
@@ -68,18 +78,22 @@ impl Order<'_> {
 pub async fn take(store: &Store, queue: &QueueName, order: &Order<'_>) -> QueueResult<Taken> {
     let mut call = Store::call(&scripts::TAKE, queue, ORDER_ARGS, ORDER_BYTES);
     order.arguments(&mut call);
-    taken(store.write(queue, &call).await?)
-}
-
-/// What `taking.lua` answered.
-pub fn taken(answer: Value) -> QueueResult<Taken> {
+    let answer = store.write(queue, &call).await?;
     if answer == Value::Nil {
         return Ok(Taken::default());
     }
+    Ok(taken(answer)?.0)
+}
+
+/// What `taking.lua` answered.
+pub fn taken(answer: Value) -> QueueResult<(Taken, Direct)> {
     let mut items = Items::of(answer).map_err(shape)?;
     let now = items.next_unsigned().map_err(shape)?;
     let deadline = items.next_unsigned().map_err(shape)?;
     let ask_again = items.next_unsigned().map_err(shape)?;
+    let count = usize::try_from(items.next_unsigned().map_err(shape)?).unwrap_or(usize::MAX);
+    let last = items.next_text().map_err(shape)?;
+    let direct = Direct { count, last, now_ms: now, expires_at_ms: deadline };
     let mut leases = Vec::with_capacity(items.len() / 2);
     while !items.is_empty() {
         let entry = items.next_text().map_err(shape)?;
@@ -87,7 +101,7 @@ pub fn taken(answer: Value) -> QueueResult<Taken> {
         leases.push(record::lease(entry, &packed, now, deadline)?);
     }
     let ask_again = (ask_again > 0).then(|| Duration::from_millis(ask_again));
-    Ok(Taken { leases, ask_again })
+    Ok((Taken { leases, ask_again }, direct))
 }
 
 /// Takes that do not wait: what is asked for at once is taken at once.

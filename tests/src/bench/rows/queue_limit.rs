@@ -59,18 +59,19 @@ struct Raw {
 impl Raw {
     /// Sends, takes and acks; answers how many were acked.
     async fn cycle(&self, number: u64) -> anyhow::Result<u64> {
-        let mut send = self.call(&scripts::SEND, 4 * ITEMS);
+        let mut send = self.call(&scripts::SEND, ITEMS + 1);
+        // Requests of one message each, as of a stream.
+        send.arg(format!("*{ITEMS}"));
         for _ in 0..ITEMS {
             let message = plain_message().encode_to_vec().into();
             let message = Prepared::new(&Outgoing { message, ..Outgoing::default() }, "");
-            // A request of its own, as of a stream.
-            send.arg(1).arg(message.id.as_str()).arg(&message.record[..]).arg("");
+            send.arg(&message.record[..]);
         }
         self.link.invoke(&send).await?;
 
         let mut take = self.call(&scripts::TAKE, 7);
         take.arg(ITEMS).arg(MAX_BYTES).arg("").arg("").arg(0).arg(&self.taker).arg(number);
-        let mut taken = Items::of(self.link.invoke(&take).await?)?.skip(3);
+        let mut taken = Items::of(self.link.invoke(&take).await?)?.skip(5);
         let mut ack = self.call(&scripts::ACK, ITEMS);
         let mut acked = 0;
         while let (Some(entry), Some(_record)) = (taken.next(), taken.next()) {

@@ -51,9 +51,10 @@ local function flags(id)
   return tonumber(string.sub(id, ID, ID), 16) or 0
 end
 
--- Whether no flag is set.
+-- Whether it is neither ordered nor of another priority than normal.
 local function is_plain(id)
-  return string.byte(id, ID) == 48
+  local flag = string.byte(id, ID)
+  return flag == 48 or flag == 50
 end
 
 local function is_ordered(id)

@@ -6,26 +6,42 @@
 --   as sending.lua says.
 -- Returns: nil if the queue does not exist. Otherwise { what became of the
 --   requests, as sending.lua says; what was taken, as taking.lua says }.
-local results, stored = send(12)
-if not results then return false end
+local take = begin_take()
+if not take then return false end
 
 -- Consumers of other replicas get their part of what came, by their number: this
 -- replica takes its own. One that holds nothing takes one message in any case:
 -- nobody could handle it sooner.
-local function share(wanted)
-  if call('HLEN', CONSUMERS) < 2 then return wanted end
+local function share(stored)
+  if call('HLEN', CONSUMERS) < 2 then return take.limit end
   local own, others = tonumber(ARGV[9]), 0
   local seen = call('HGETALL', CONSUMERS)
   for i = 1, #seen, 2 do
     local n, ends = string.match(seen[i + 1], '^(%d+) (%d+)$')
     if seen[i] ~= ARGV[8] and tonumber(ends) > now then others = others + tonumber(n) end
   end
-  if others == 0 then return wanted end
+  if others == 0 then return take.limit end
   local part = math.floor(stored * own / (own + others) + tonumber(ARGV[11]) / 1000)
   if ARGV[10] == '1' then part = math.max(part, 1) end
-  return math.min(wanted, part)
+  return math.min(take.limit, part)
 end
 
-local taken = take(share)
+-- Where nothing waits, what comes is leased without going through a list. Those
+-- who sent it have it, so it is not answered either.
+local was_empty = call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0
+local function direct(ready, records, stored)
+  take.limit = share(stored)
+  local count = 0
+  while was_empty and count < #ready and take.leased < take.limit do
+    if not lease_one(take, ready[count + 1], #records[count + 1]) then break end
+    count = count + 1
+  end
+  if count > 0 then take.result[4], take.result[5] = count, ready[count] end
+  return count
+end
+
+local results = send(12, direct)
+if take.leased < take.limit and not take.full and (pushed or not was_empty) then fill(take) end
+local taken = end_take(take)
 if pushed and call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0 then pushed = false end
 return finish({ results, taken })

@@ -1,12 +1,17 @@
 -- Storing messages, for the scripts that send: requests of many callers at
--- once, each all or nothing. From ARGV[first] on, for each request the number
--- of its messages, then for each of these id, record without its two times,
--- options ('' or: delay (6, ms), deliver at (6, ms), time to live (6, ms), 16
--- bytes of content hash, dedup key; a time of 0 is none).
--- Answers nil if the queue does not exist. Otherwise an item a request: 0
--- stored; an array of ids, '' for what is new, if any was sent before; or
--- 'FULL' or 'REUSED <index of the message, from 0>'. And how many were stored.
-local function send(first)
+-- once, each all or nothing. From ARGV[first] on, either of
+--   the number of a request's messages, and for each of these id, record without
+--   its two times, options ('' or: delay (6, ms), deliver at (6, ms), time to
+--   live (6, ms), 16 bytes of content hash, dedup key; a time of 0 is none);
+--   '*' and the number of requests of one message each, which have no options, no
+--   ordering key and nobody who waits for a reply; and their records.
+-- Answers nil if the queue does not exist. Otherwise an item for each of these:
+-- 0 stored; an array of ids, '' for what is new, if any was sent before; or
+-- 'FULL' or 'REUSED <index of the message, from 0>'. For '*' how many of them
+-- were stored: the queue is full for the others. And how many were stored at all.
+-- `direct` is asked how many of the messages that are ready, in their order,
+-- need not go into a list, unless some go before others.
+local function send(first, direct)
   local settings = call('HMGET', META, 'created', 'retention', 'max_messages', 'dedup_window')
   if not settings[1] then return false end
   local retention, max_messages = tonumber(settings[2] or 0), tonumber(settings[3] or 0)
@@ -20,7 +25,7 @@ local function send(first)
     return call('HGET', bucket, key) or call('HGET', other, key)
   end
 
-  local bodies, plain, stored = {}, {}, 0
+  local bodies, plain, whole_of, stored = {}, {}, {}, 0
   local lists = { [READY] = plain, [HIGH] = {}, [LOW] = {} }
 
   local packed, packed_for
@@ -43,6 +48,7 @@ local function send(first)
     bodies[2 * stored] = whole
     if due == 0 and is_plain(id) then
       plain[#plain + 1] = id
+      whole_of[#plain] = whole
     elseif is_ordered(id) then
       local _, _, key = head(whole)
       place(id, id, due, key)
@@ -56,8 +62,19 @@ local function send(first)
 
   local results = {}
   local at = first
-  while at <= #ARGV do
-    local messages = tonumber(ARGV[at])
+  local function requests_of_one(count)
+    local room = count
+    if max_messages > 0 then room = math.max(0, math.min(count, max_messages - size)) end
+    for i = at + 1, at + room do
+      -- Behind two lengths of 0 and the tag of the id in the encoded Message.
+      store(string.sub(ARGV[i], 6, 5 + ID), ARGV[i], 0, 0, 0)
+    end
+    size = size + room
+    at = at + 1 + count
+    return room
+  end
+
+  local function request(messages)
     local head_of = at + 1
     at = at + 1 + 3 * messages
     local verdict, fresh, before, any_before, seen = 0, messages, {}, false, {}
@@ -100,10 +117,23 @@ local function send(first)
       end
       if any_before then verdict = before end
     end
-    results[#results + 1] = verdict
+    return verdict
+  end
+
+  while at <= #ARGV do
+    if string.byte(ARGV[at]) == 42 then
+      results[#results + 1] = requests_of_one(tonumber(string.sub(ARGV[at], 2)))
+    else
+      results[#results + 1] = request(tonumber(ARGV[at]))
+    end
   end
 
   many('HSET', BODY, bodies)
+  if direct then
+    local first_in_turn = #lists[HIGH] == 0 and not pushed
+    local count = direct(first_in_turn and plain or {}, whole_of, stored)
+    if count > 0 then lists[READY] = { unpack(plain, count + 1) } end
+  end
   for list, entries in pairs(lists) do
     if #entries > 0 then
       many('LPUSH', list, entries)
