@@ -4,7 +4,7 @@
 //! - [`programs`] where the built programs are, [`topology`] which make up the system
 //! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens
 //! - [`system`] a private Redis, the services and the shop, for one test
-//! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it
+//! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it; [`smtp`] where it sends mails to
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
 //! - [`quiet`] whether everything is done
@@ -25,6 +25,7 @@ pub mod proxy;
 pub mod quiet;
 pub mod readers;
 pub mod rest;
+pub mod smtp;
 pub mod system;
 pub mod topology;
 pub mod watch;

@@ -1,7 +1,10 @@
 //! A whole system for one test: a private Redis, the real programs on free ports, and all of it
 //! gone with the test. When a test fails, the ends of all logs are printed.
 
+mod more;
+
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ pub struct System {
     members: BTreeMap<String, Running>,
     ports: BTreeMap<String, Port>,
     redis: PrivateRedis,
+    places: Places,
     logs: TempDir,
 }
 
@@ -74,6 +78,18 @@ impl System {
     /// # Errors
     /// When something can't be started.
     pub async fn of(redis: PrivateRedis, names: &[&str]) -> anyhow::Result<Self> {
+        Self::with_arguments(redis, names, &[]).await
+    }
+
+    /// The same with more arguments for some of them.
+    ///
+    /// # Errors
+    /// When something can't be started.
+    pub async fn with_arguments(
+        redis: PrivateRedis,
+        names: &[&str],
+        arguments: &[(&str, &[&str])],
+    ) -> anyhow::Result<Self> {
         let mut ports = BTreeMap::new();
         for name in names {
             ports.insert((*name).to_owned(), Port::reserve()?);
@@ -89,15 +105,18 @@ impl System {
             members: BTreeMap::new(),
             ports,
             redis,
+            places: places.clone(),
             logs: tempfile::Builder::new().prefix("system-").tempdir()?,
         };
         for (name, port) in &system.ports {
             let listen = port.address();
-            let member = match name.as_str() {
+            let mut member = match name.as_str() {
                 EVENT_STORE | MESSAGE_QUEUE => places.front(name, &listen)?,
                 GATEWAY => places.gateway(&listen)?,
                 _ => places.worker(name, &listen)?,
             };
+            let more = arguments.iter().filter(|(program, _)| program == name);
+            member.plan.args.extend(more.flat_map(|(_, more)| *more).map(OsString::from));
             let running = Running { member, process: None };
             system.members.insert(name.clone(), running);
         }

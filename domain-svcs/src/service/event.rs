@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use proto::eventstore::v1 as es;
 use serde_json::Value;
 
-use super::cause::CAUSATION_ID;
+use super::cause::{CAUSATION_ID, Cause};
 use super::position::Position;
 use crate::model::EventType;
 
@@ -34,6 +34,18 @@ impl Head {
     #[must_use]
     pub fn event_type(&self) -> &str {
         self.recorded.event.as_ref().map_or("", |event| event.r#type.as_str())
+    }
+
+    /// The event as the cause of what is done about it.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        Cause::of_event(&self.recorded)
+    }
+
+    /// A field of its data that is text; empty if there is no such.
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.data[field].as_str().unwrap_or_default()
     }
 
     /// Whom it is about.

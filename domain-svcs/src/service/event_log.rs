@@ -25,6 +25,11 @@ use super::position::Position;
 /// restart takes, shorter than a handler may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How many of a subject's last events are looked through for one that is known.
+const KNOWN: u64 = 100;
+/// How often is decided anew because somebody else was faster.
+const MAX_CONFLICTS: usize = 100;
+
 /// The event store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EventLog {
@@ -49,6 +54,14 @@ impl EventLog {
     pub async fn head(&self, topic: &str, subject: &str) -> Result<Option<Head>, Failure> {
         let mut events = self.read(topic, subject, es::Direction::Backward, 1).await?;
         Ok(events.pop())
+    }
+
+    /// The same for one that has to have events, also if the last is its deletion.
+    ///
+    /// # Errors
+    /// As [`EventLog::head`]; and a refusal if it has none.
+    pub async fn known(&self, topic: &str, subject: &str) -> Result<Head, Failure> {
+        self.head(topic, subject).await?.ok_or_else(|| Failure::not_found(topic, subject))
     }
 
     /// The state of an entity, unless it is not there (any more).
@@ -87,7 +100,7 @@ impl EventLog {
     /// # Errors
     /// As [`EventLog::head`].
     pub async fn knows(&self, topic: &str, subject: &str, id: &str) -> Result<bool, Failure> {
-        let events = self.read(topic, subject, es::Direction::Backward, 100).await?;
+        let events = self.read(topic, subject, es::Direction::Backward, KNOWN).await?;
         Ok(events.iter().any(|event| event.id == id))
     }
 
@@ -150,6 +163,38 @@ impl EventLog {
             }
         });
         append.await.map_err(Failure::from)
+    }
+
+    /// Appends the event that `decide` makes of a subject's last one (none: there is
+    /// nothing to do), once for each `cause` and `kind`: decided anew when somebody
+    /// else was faster, and not again when it was done already.
+    ///
+    /// # Errors
+    /// As [`EventLog::append`].
+    pub async fn decide(
+        &self,
+        topic: &str,
+        subject: &str,
+        cause: &Cause,
+        kind: &'static str,
+        decide: impl Fn(Option<&Head>) -> Option<Value> + Send,
+    ) -> Result<(), Failure> {
+        let id = cause.step(kind);
+        for _ in 0..MAX_CONFLICTS {
+            let last = self.read(topic, subject, es::Direction::Backward, KNOWN).await?;
+            if last.iter().any(|event| event.id == id) {
+                return Ok(());
+            }
+            let Some(data) = decide(last.first()) else {
+                return Ok(());
+            };
+            let event = NewEvent::new(id.clone(), kind, subject, data);
+            let expect = vec![Expect::head(subject, last.first())];
+            if let Appended::Done(_) = self.append(topic, cause, vec![event], expect).await? {
+                return Ok(());
+            }
+        }
+        Err(Failure::Transient(format!("{subject} changes too quickly")))
     }
 
     fn encode(&self, cause: &Cause, event: NewEvent) -> es::Event {

@@ -8,6 +8,7 @@ mod latency;
 mod queue;
 mod queue_limit;
 mod queue_stream;
+mod rest;
 mod subscribe;
 mod unary;
 
@@ -137,5 +138,6 @@ pub fn all() -> Vec<Spec> {
     ]);
     rows.extend(queue::rows());
     rows.extend(growth::rows());
+    rows.extend(rest::rows());
     rows
 }

@@ -1,0 +1,54 @@
+//! More of a system: the shop with arguments of the test's choice, replicas side by side, logs.
+
+use anyhow::Context as _;
+use redis_link::test_util::PrivateRedis;
+
+use super::{Running, System};
+use crate::ports::Port;
+use crate::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE, WORKERS};
+
+impl System {
+    /// Everything, with more arguments for some of the programs.
+    ///
+    /// # Errors
+    /// When something can't be started.
+    pub async fn shop_with(arguments: &[(&str, &[&str])]) -> anyhow::Result<Self> {
+        let fronts = [EVENT_STORE, MESSAGE_QUEUE, GATEWAY];
+        let all: Vec<&str> = fronts.into_iter().chain(WORKERS).collect();
+        Self::with_arguments(PrivateRedis::start_durable(), &all, arguments).await
+    }
+
+    /// Starts another replica of a worker, and answers what it is called here.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub async fn add_replica(&mut self, of: &str) -> anyhow::Result<String> {
+        let replicas = self.members.keys().filter(|name| name.starts_with(of)).count();
+        let name = format!("{of}.{}", replicas + 1);
+        let port = Port::reserve()?;
+        let mut member = self.places.worker(of, &port.address())?;
+        member.plan.name.clone_from(&name);
+        self.ports.insert(name.clone(), port);
+        self.members.insert(name.clone(), Running { member, process: None });
+        self.start(&name).await?;
+        Ok(name)
+    }
+
+    /// Everything that a program has logged.
+    ///
+    /// # Errors
+    /// When there is no log of that name.
+    pub fn log(&self, name: &str) -> anyhow::Result<String> {
+        let log = self.logs.path().join(format!("{name}.log"));
+        std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))
+    }
+
+    /// The process id of a program.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub fn pid(&self, name: &str) -> anyhow::Result<i32> {
+        let running = self.members.get(name).context("no such program")?;
+        Ok(running.process.as_ref().context("it was not started")?.pid())
+    }
+}
