@@ -66,8 +66,21 @@ impl Trace {
 }
 
 fn is_traceparent(value: &str) -> bool {
-    let lengths: Vec<_> = value.split('-').map(str::len).collect();
-    lengths == [2, 32, 16, 2] && value.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+    let parts: Vec<_> = value.split('-').collect();
+    let [version, trace, span, flags] = parts[..] else {
+        return false;
+    };
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let given = |part: &str| part.bytes().any(|b| b != b'0');
+    hex(version, 2)
+        && version != "ff"
+        && hex(trace, 32)
+        && given(trace)
+        && hex(span, 16)
+        && given(span)
+        && hex(flags, 2)
 }
 
 fn new_trace(id: &str) -> String {
@@ -223,7 +236,11 @@ mod tests {
         assert_eq!(Trace::of(&headers).headers, Trace::of(&headers).headers);
         headers.insert(TRACEPARENT, given.parse().unwrap());
         assert_eq!(Trace::of(&headers).headers[TRACEPARENT], given);
-        headers.insert(TRACEPARENT, "nonsense".parse().unwrap());
-        assert!(is_traceparent(&Trace::of(&headers).headers[TRACEPARENT]));
+        let (zeros, upper) = (given.replace(|c| c != '-', "0"), given.to_uppercase());
+        for wrong in ["nonsense", &zeros, &upper, &given.replacen("00", "ff", 1), &given[3..]] {
+            headers.insert(TRACEPARENT, wrong.parse().unwrap());
+            let begun = Trace::of(&headers).headers[TRACEPARENT].clone();
+            assert!(begun != wrong && is_traceparent(&begun), "{wrong}");
+        }
     }
 }

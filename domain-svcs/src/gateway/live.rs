@@ -6,6 +6,7 @@
 //! ([`super::observe`]), which is what the page at `/` asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
@@ -19,6 +20,8 @@ use crate::service::{Head, Projection, seconds};
 
 /// Events that a listener may be behind before it misses some and is told so.
 const BACKLOG: usize = 4096;
+/// How long a listener may take nothing before it counts as gone.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Hands events on to all listeners.
 pub(super) struct Live {
@@ -117,7 +120,8 @@ async fn forward(
             },
             Some(text) = next(&mut status) => text,
         };
-        if socket.send(Message::Text(text)).await.is_err() {
+        let sent = tokio::time::timeout(PATIENCE, socket.send(Message::Text(text))).await;
+        if !matches!(sent, Ok(Ok(()))) {
             return;
         }
     }

@@ -49,7 +49,12 @@ impl Observer {
 
     /// What is told from now on.
     pub(super) fn watch(&self) -> watch::Receiver<Utf8Bytes> {
-        let watching = self.status.subscribe();
+        let watched = self.status.receiver_count() > 0;
+        let mut watching = self.status.subscribe();
+        if watched && !watching.borrow().is_empty() {
+            // What the others were told within the last second is as good for this one.
+            watching.mark_changed();
+        }
         self.wake.notify_one();
         watching
     }

@@ -58,8 +58,8 @@ pub(super) fn routes(page: Page) -> Router {
     router.with_state(Arc::new(page))
 }
 
-fn result(value: Value) -> Answer {
-    Ok(Json(json!({ "result": value })))
+fn result(value: impl Into<Value>) -> Answer {
+    Ok(Json(json!({ "result": value.into() })))
 }
 
 /// A topic of the shop, by its name in the path.
@@ -93,7 +93,7 @@ async fn events(
     };
     let mut frames = page.read(request).await?;
     frames.reverse();
-    result(frames.into())
+    result(frames)
 }
 
 /// As of when, and which page of it.
@@ -141,7 +141,7 @@ async fn story(State(page): State<Arc<Page>>, Path(order_id): Path<String>) -> A
     let mut frames = try_join_all(reads).await?.concat();
     let time = |frame: &Value| frame["ts"].as_f64().unwrap_or_default();
     frames.sort_by(|a, b| time(a).total_cmp(&time(b)));
-    result(frames.into())
+    result(frames)
 }
 
 impl Page {

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -13,6 +14,18 @@ use crate::model::{self, ENTITY_ID, Kind, Violation};
 
 /// How long a client may take to send its body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The id in the path.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id)).map_err(|_| ApiError::bad_request("id: is not UTF-8"))
+    }
+}
 
 /// A body that is JSON, whatever type it says that it is of.
 pub(super) struct JsonBody(pub(super) Value);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::routing::{self, MethodRouter, get, post, put};
 use axum::{Json, Router};
@@ -14,7 +14,7 @@ use super::backend::{Backend, Trace};
 use super::error::ApiError;
 use super::openapi::{Described, operations};
 use super::reports;
-use super::request::{JsonBody, changes, new_entities};
+use super::request::{Id, JsonBody, changes, new_entities};
 use crate::model::{ENTITY_ID, Kind};
 
 /// What handlers need.
@@ -127,7 +127,7 @@ fn create(kind: Kind) -> AppRoute {
 
 /// `GET /customer/{id}`
 fn entity(kind: Kind) -> AppRoute {
-    get(move |State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap| async move {
+    get(move |State(app): State<Arc<App>>, Id(id): Id, headers: HeaderMap| async move {
         let query = json!({ "name": kind.name(), "id": id });
         result(app.backend.query("get_entity", query, &Trace::of(&headers)).await?)
     })
@@ -137,7 +137,7 @@ fn entity(kind: Kind) -> AppRoute {
 fn change(kind: Kind) -> AppRoute {
     put(
         move |State(app): State<Arc<App>>,
-              Path(id): Path<String>,
+              Id(id): Id,
               headers: HeaderMap,
               JsonBody(body): JsonBody| async move {
             let (patch, trace) = (changes(kind, &id, &body)?, Trace::of(&headers));
@@ -149,11 +149,9 @@ fn change(kind: Kind) -> AppRoute {
 
 /// `DELETE /customer/{id}`
 fn delete(kind: Kind) -> AppRoute {
-    routing::delete(
-        move |State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap| async move {
-            let (body, trace) = (json!({ ENTITY_ID: id }), Trace::of(&headers));
-            let command = format!("delete_{}", kind.name());
-            result(app.backend.command(kind.service(), &command, &body, &trace).await?)
-        },
-    )
+    routing::delete(move |State(app): State<Arc<App>>, Id(id): Id, headers: HeaderMap| async move {
+        let (body, trace) = (json!({ ENTITY_ID: id }), Trace::of(&headers));
+        let command = format!("delete_{}", kind.name());
+        result(app.backend.command(kind.service(), &command, &body, &trace).await?)
+    })
 }

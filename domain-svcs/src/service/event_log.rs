@@ -95,13 +95,18 @@ impl EventLog {
         self.read(topic, subject, es::Direction::Forward, n).await
     }
 
-    /// Whether an event with this id is among the last hundred of a subject.
+    /// The event with this id, if it is among the last hundred of a subject.
     ///
     /// # Errors
     /// As [`EventLog::head`].
-    pub async fn knows(&self, topic: &str, subject: &str, id: &str) -> Result<bool, Failure> {
+    pub async fn find(
+        &self,
+        topic: &str,
+        subject: &str,
+        id: &str,
+    ) -> Result<Option<Head>, Failure> {
         let events = self.read(topic, subject, es::Direction::Backward, KNOWN).await?;
-        Ok(events.iter().any(|event| event.id == id))
+        Ok(events.into_iter().find(|event| event.id == id))
     }
 
     async fn read(

@@ -12,7 +12,8 @@ use crate::model::{
     self, ENTITY_ID, Entity, EventType, Violation, check_new, check_patch, to_json,
 };
 use crate::service::{
-    Appended, Cause, Command, Commands, EventLog, Expect, Failure, Head, NewEvent, Reply, unknown,
+    Appended, Cause, Command, Commands, EventLog, Expect, Failure, Head, NewEvent, Position, Reply,
+    unknown,
 };
 
 /// As many as one append takes.
@@ -85,25 +86,49 @@ impl<R: Rules> EntityCommands<R> {
 
     async fn create(&self, command: &Command) -> Result<Reply, Failure> {
         let cause = &command.cause;
-        let entities = self.parse_new(command)?;
+        let (entities, written) = self.parse_new(command)?;
         let ids: Vec<_> =
             entities.iter().enumerate().map(|(i, e)| self.rules.id(e, cause, i)).collect();
         distinct(&ids)?;
-        let done = self.try_create(cause, &entities, &ids).await;
-        match done {
-            // Refused by what this very command did, when it came the first time?
-            Err(refused)
-                if refused.is_refusal()
-                    && self.log.knows(self.topic(), &ids[0], &create_step(cause, 0)).await? =>
-            {
-                Ok(Reply::of(ids.into()))
+        match self.try_create(cause, &entities, &written, &ids).await {
+            Ok(Some(position)) => Ok(Reply::after(ids.into(), self.topic(), Some(position))),
+            // Done, or refused, because of what this very command did the first time?
+            Ok(None) => match self.created(cause, &written, &ids).await? {
+                Some(reply) => Ok(reply),
+                None => Ok(Reply::of(ids.into())),
+            },
+            Err(refused) if refused.is_refusal() => {
+                self.created(cause, &written, &ids).await?.ok_or(refused)
             }
             Err(failure) => Err(failure),
-            Ok(position) => Ok(Reply::after(ids.into(), self.topic(), position)),
         }
     }
 
-    fn parse_new(&self, command: &Command) -> Result<Vec<R::Entity>, Failure> {
+    /// The answer to a command that came before, found by the events that it made.
+    async fn created(
+        &self,
+        cause: &Cause,
+        written: &[Map<String, Value>],
+        ids: &[String],
+    ) -> Result<Option<Reply>, Failure> {
+        let found = ids.iter().enumerate().map(|(index, id)| async move {
+            self.log.find(self.topic(), id, &create_step(cause, index)).await
+        });
+        let found = try_join_all(found).await?;
+        let Some(Some(last)) = found.last() else {
+            return Ok(None);
+        };
+        let says = |(found, written): (&Option<Head>, &Map<String, Value>)| {
+            found.as_ref().is_none_or(|found| says(found, written))
+        };
+        if !std::iter::zip(&found, written).all(says) {
+            return Err(another_request());
+        }
+        Ok(Some(Reply::after(ids.to_vec().into(), self.topic(), last.position)))
+    }
+
+    /// The entities, and of each what the client wrote.
+    fn parse_new(&self, command: &Command) -> Result<Written<R::Entity>, Failure> {
         let single = std::slice::from_ref(&command.body);
         let items = command.body.as_array().map_or(single, Vec::as_slice);
         if items.is_empty() || items.len() > MAX_ENTITIES {
@@ -113,11 +138,11 @@ impl<R: Rules> EntityCommands<R> {
             }]));
         }
         let mut violations = Vec::new();
-        let mut entities = Vec::new();
+        let (mut entities, mut written) = (Vec::new(), Vec::new());
         for (index, item) in items.iter().enumerate() {
             match check_new(R::Entity::KIND, item) {
                 Ok(mut fields) => {
-                    self.rules.prepare(&mut fields, &command.cause);
+                    written.push(self.prepared(&mut fields, &command.cause));
                     entities.push(parse(R::Entity::KIND, fields.into())?);
                 }
                 Err(faults) if items.len() == 1 => violations.extend(faults),
@@ -127,15 +152,29 @@ impl<R: Rules> EntityCommands<R> {
                 })),
             }
         }
-        if violations.is_empty() { Ok(entities) } else { Err(Failure::invalid(violations)) }
+        if violations.is_empty() {
+            Ok((entities, written))
+        } else {
+            Err(Failure::invalid(violations))
+        }
+    }
+
+    /// Prepares fields for being stored. Answers those that stayed as they were
+    /// written: the others depend on when that was.
+    fn prepared(&self, fields: &mut Map<String, Value>, cause: &Cause) -> Map<String, Value> {
+        let mut written = fields.clone();
+        self.rules.prepare(fields, cause);
+        written.retain(|name, value| fields.get(name) == Some(value));
+        written
     }
 
     async fn try_create(
         &self,
         cause: &Cause,
         entities: &[R::Entity],
+        written: &[Map<String, Value>],
         ids: &[String],
-    ) -> Result<Option<crate::service::Position>, Failure> {
+    ) -> Result<Option<Position>, Failure> {
         try_join_all(entities.iter().map(|entity| self.rules.check_new(entity))).await?;
         let mut expectations: Vec<_> = ids.iter().cloned().map(Expect::Nothing).collect();
         for _ in 0..MAX_CONFLICTS {
@@ -155,6 +194,10 @@ impl<R: Rules> EntityCommands<R> {
             }
             // Ids that are not derived from the command may have been in use:
             // by one that lives, or by one that was deleted and may come again.
+            // Not again by a command that comes late: it made them before.
+            if self.created(cause, written, ids).await?.is_some() {
+                return Ok(None);
+            }
             let heads = try_join_all(ids.iter().map(|id| self.log.head(self.topic(), id))).await?;
             expectations = std::iter::zip(ids, &heads)
                 .map(|(id, head)| match head {
@@ -170,7 +213,7 @@ impl<R: Rules> EntityCommands<R> {
         let id = entity_id(&command.body)?;
         let mut patch = check_patch(R::Entity::KIND, &command.body).map_err(Failure::invalid)?;
         patch.remove(ENTITY_ID);
-        self.rules.prepare(&mut patch, &command.cause);
+        let written = self.prepared(&mut patch, &command.cause);
         let step = command.cause.step("update");
         for _ in 0..MAX_CONFLICTS {
             let (head, old) = self.existing(&id).await?;
@@ -181,8 +224,10 @@ impl<R: Rules> EntityCommands<R> {
                 return Ok(Reply::after(true.into(), self.topic(), head.position));
             }
             if let Err(failure) = self.rules.check_change(&id, &old, &new).await {
-                if failure.is_refusal() && self.log.knows(self.topic(), &id, &step).await? {
-                    return Ok(Reply::of(true.into()));
+                if failure.is_refusal()
+                    && let Some(reply) = self.updated(&id, &step, &written).await?
+                {
+                    return Ok(reply);
                 }
                 return Err(failure);
             }
@@ -193,13 +238,34 @@ impl<R: Rules> EntityCommands<R> {
                 data: to_json(&id, &new),
             };
             let expect = vec![Expect::head(&id, Some(&head))];
-            if let Appended::Done(position) =
-                self.log.append(self.topic(), &command.cause, vec![event], expect).await?
-            {
-                return Ok(Reply::after(true.into(), self.topic(), position));
+            match self.log.append(self.topic(), &command.cause, vec![event], expect).await? {
+                Appended::Done(None) => {
+                    let known = self.updated(&id, &step, &written).await?;
+                    return Ok(known.unwrap_or_else(|| Reply::of(true.into())));
+                }
+                Appended::Done(position) => {
+                    return Ok(Reply::after(true.into(), self.topic(), position));
+                }
+                Appended::Conflict => {}
             }
         }
         Err(contended())
+    }
+
+    /// The answer to a change that was made before, found by its event.
+    async fn updated(
+        &self,
+        id: &str,
+        step: &str,
+        written: &Map<String, Value>,
+    ) -> Result<Option<Reply>, Failure> {
+        let Some(event) = self.log.find(self.topic(), id, step).await? else {
+            return Ok(None);
+        };
+        if !says(&event, written) {
+            return Err(another_request());
+        }
+        Ok(Some(Reply::after(true.into(), self.topic(), event.position)))
     }
 
     async fn delete(&self, command: &Command) -> Result<Reply, Failure> {
@@ -207,10 +273,11 @@ impl<R: Rules> EntityCommands<R> {
         let step = command.cause.step("delete");
         for _ in 0..MAX_CONFLICTS {
             let (head, old) = match self.existing(&id).await {
-                Err(gone)
-                    if gone.is_refusal() && self.log.knows(self.topic(), &id, &step).await? =>
-                {
-                    return Ok(Reply::of(true.into()));
+                Err(gone) if gone.is_refusal() => {
+                    let known = self.log.find(self.topic(), &id, &step).await?;
+                    let done =
+                        |event: Head| Reply::after(true.into(), self.topic(), event.position);
+                    return known.map(done).ok_or(gone);
                 }
                 existing => existing?,
             };
@@ -240,6 +307,14 @@ impl<R: Rules> EntityCommands<R> {
     }
 }
 
+/// Entities, and of each what the client wrote.
+type Written<E> = (Vec<E>, Vec<Map<String, Value>>);
+
+/// Whether an event has these fields.
+fn says(event: &Head, written: &Map<String, Value>) -> bool {
+    written.iter().all(|(field, value)| event.data.get(field) == Some(value))
+}
+
 fn create_step(cause: &Cause, index: usize) -> String {
     cause.step(&format!("create {index}"))
 }
@@ -266,6 +341,14 @@ fn distinct(ids: &[String]) -> Result<(), Failure> {
 fn exists<R: Rules>(id: &str) -> Failure {
     let message = format!("there is one already: {} {id}", R::Entity::KIND.name());
     Failure::conflict("ALREADY_EXISTS", message)
+}
+
+/// The command was carried out before, and said something else then.
+fn another_request() -> Failure {
+    Failure::conflict(
+        "IDEMPOTENCY_KEY_REUSED",
+        "the idempotency key was used for another request before",
+    )
 }
 
 /// Others changed the entity each time; they will be done when this comes again.

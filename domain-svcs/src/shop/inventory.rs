@@ -74,12 +74,16 @@ impl Events for Orders {
             }
             Some(EventType::Deleted) => {
                 let order: Order = parse(Kind::Order, event.data.clone())?;
-                // What was paid for is on its way, or soon is.
                 match order.status {
-                    OrderStatus::Created | OrderStatus::InStock => {
+                    // Not paid for, or not any more.
+                    OrderStatus::Created | OrderStatus::InStock | OrderStatus::Uncleared => {
                         self.release(&cause, &order_id).await
                     }
-                    _ => Ok(()),
+                    // It has none, or it is on its way, or soon is.
+                    OrderStatus::OutOfStock
+                    | OrderStatus::Cleared
+                    | OrderStatus::Shipped
+                    | OrderStatus::Delivered => Ok(()),
                 }
             }
             _ => Ok(()),

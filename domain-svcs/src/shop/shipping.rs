@@ -7,7 +7,7 @@ use super::entities::{EntityCommands, Rules};
 use super::{load, parse, settled_order, unchanged};
 use crate::model::{Billing, EventType, Kind, Order, OrderStatus, Shipping, Violation, to_json};
 use crate::service::{
-    Cause, EventLog, Events, Expect, Failure, Head, NewEvent, Service, derive_id,
+    Appended, Cause, EventLog, Events, Expect, Failure, Head, NewEvent, Service, derive_id,
 };
 
 /// The id of the shipping of an order.
@@ -65,41 +65,62 @@ impl Rules for Shippings {
     }
 }
 
-/// Sends what was paid.
-struct Billings {
+/// Sends what was paid: an order that is CLEARED, because of its billing. Events of
+/// one order come in order, so that one whose payment was taken back meanwhile is
+/// recalled after it was sent, never before.
+struct Orders {
     log: EventLog,
 }
 
-impl Events for Billings {
+impl Events for Orders {
     async fn handle(&self, event: &Head) -> Result<(), Failure> {
-        if event.kind != Some(EventType::Created) {
+        if event.kind != Some(EventType::Updated) {
             return Ok(());
         }
-        let billing: Billing = parse(Kind::Billing, event.data.clone())?;
-        let order_id = billing.order_id;
-        let billing_id = super::billing::id(&order_id);
-        let (order, billing) = futures::try_join!(
-            load::<Order>(&self.log, &order_id),
-            load::<Billing>(&self.log, &billing_id),
-        )?;
-        if order.is_none() || billing.is_none() {
-            // Deleted since then.
+        let order: Order = parse(Kind::Order, event.data.clone())?;
+        match order.status {
+            OrderStatus::Cleared => self.send(event).await,
+            OrderStatus::Uncleared => self.recall(event).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Orders {
+    async fn send(&self, cleared: &Head) -> Result<(), Failure> {
+        let order_id = cleared.subject();
+        let billing: Option<Billing> = load(&self.log, &super::billing::id(order_id)).await?;
+        if billing.is_none() {
+            // Cleared by hand, or the payment was taken back since.
             return Ok(());
         }
-        let id = id(&order_id);
-        let data = to_json(&id, &Shipping { order_id: order_id.clone(), delivered: None });
-        let shipping = NewEvent {
-            id: derive_id(&["send", &order_id]),
-            kind: EventType::Created.into(),
-            subject: id.clone(),
-            data,
-        };
-        let cause = Cause::of_event(&event.recorded);
+        let id = id(order_id);
+        let shipping = Shipping { order_id: order_id.to_owned(), delivered: None };
+        let data = to_json(&id, &shipping);
+        let step = derive_id(&["send", order_id]);
+        let shipping = NewEvent::new(step, EventType::Created, &id, data);
         // On conflict it is sent already.
-        self.log
-            .append(Kind::Shipping.name(), &cause, vec![shipping], vec![Expect::Nothing(id)])
-            .await
-            .map(|_| ())
+        let expect = vec![Expect::Nothing(id)];
+        let (topic, cause) = (Kind::Shipping.name(), cleared.cause());
+        self.log.append(topic, &cause, vec![shipping], expect).await.map(|_| ())
+    }
+
+    async fn recall(&self, uncleared: &Head) -> Result<(), Failure> {
+        let (topic, id) = (Kind::Shipping.name(), id(uncleared.subject()));
+        loop {
+            let head = self.log.head(topic, &id).await?;
+            let Some(state) = head.as_ref().and_then(Head::live).cloned() else {
+                return Ok(());
+            };
+            let step = derive_id(&["recall", uncleared.subject()]);
+            let back = NewEvent::new(step, EventType::Deleted, &id, state);
+            let expect = vec![Expect::head(&id, head.as_ref())];
+            if let Appended::Done(_) =
+                self.log.append(topic, &uncleared.cause(), vec![back], expect).await?
+            {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -110,7 +131,7 @@ impl Events for Billings {
 pub async fn run(mut service: Service) -> anyhow::Result<()> {
     let log = service.clients().log();
     service.owns_topic(Kind::Shipping.name());
-    service.events(Kind::Billing.name(), Billings { log: log.clone() });
+    service.events(Kind::Order.name(), Orders { log: log.clone() });
     service.commands(EntityCommands { log: log.clone(), rules: Shippings { log } });
     service.run().await
 }

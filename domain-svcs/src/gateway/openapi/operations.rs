@@ -20,6 +20,7 @@ enum Error {
 
 /// A read may find the services behind it away or slow.
 const READ: &[Error] = &[Error::Mistake, Error::Away, Error::Slow];
+const READ_ONE: &[Error] = &[Error::Invalid, Error::Mistake, Error::Away, Error::Slow];
 const CREATE: &[Error] = &[
     Error::Invalid,
     Error::Late,
@@ -235,7 +236,7 @@ pub(in crate::gateway) fn entities(kind: Kind) -> Entities {
             format!("One {one}; null when there is none of this id"),
             &["Id", "Traceparent"],
             &maybe,
-            READ,
+            READ_ONE,
         ),
         change: with_body(
             op(
