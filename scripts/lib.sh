@@ -38,6 +38,24 @@ need_redis() {
   export REDIS_SERVER_BIN
 }
 
+# A Chromium to look at the shop's page with, unless CHROMIUM_BIN names one.
+need_chromium() {
+  if [ -n "${CHROMIUM_BIN:-}" ]; then
+    have "$CHROMIUM_BIN" || fail "CHROMIUM_BIN=$CHROMIUM_BIN is no program"
+  elif ! have chromium && ! have chromium-browser && ! have google-chrome; then
+    install_package chromium -- "no Chromium is here, and the shop's page is tested in one"
+  fi
+}
+
+# Node and npm, which run what looks at the page.
+need_node() {
+  local major
+  have node && have npm ||
+    install_package nodejs npm -- "no node and npm are here, and the checks of the shop's page run with them"
+  major=$(node --version | sed -E 's/^v([0-9]+).*/\1/')
+  [ "$major" -ge 18 ] || fail "node is $(node --version): the checks of the shop's page need 18 or newer"
+}
+
 # Cargo, and the C linker that rustc calls.
 need_rust() {
   if ! have cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi

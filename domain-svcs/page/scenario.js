@@ -48,7 +48,7 @@ export class Round {
     ["The first order is paid", "billing-service takes the price of the cart and nothing else. The order is Cleared; shipping-service sends it, so it is Shipped.", (round) => round.#pay()],
     ["The first order arrives", "Its shipping gets a time of delivery: the order is Delivered.", (round) => round.#deliver()],
     ["Everything adds up", `Stock to the piece, and ${MAILS} mails: no fewer, no more.`, (round) => round.#check()],
-    ["One order too many", "Two pieces are ordered where one is left: all or nothing, so the order is Out of stock.", (round) => round.#sellOut()],
+    ["Two orders for the last piece", "Both customers have it in their carts. One order gets it; the other is Out of stock.", (round) => round.#sellOut()],
   ];
 
   /** Trying again what failed has the same keys, and does nothing twice. */
@@ -160,11 +160,13 @@ export class Round {
   async #sellOut() {
     const last = TEN.length - 1;
     await put(`/inventory/${this.inventories[last]}`, { amount: 1 }, this.#key("scarce"));
-    const twice = [this.products[last], this.products[last]];
-    const [cart] = await post("/cart", { customer_id: this.customers[last], product_ids: twice }, this.#key("too-much"));
-    const [order] = await post("/order", { cart_id: cart }, this.#key("one-too-many"));
-    this.#choose(order);
-    await this.#becomes(order, ["OUT_OF_STOCK"]);
-    return "out of stock, and the last piece is still there";
+    const entity = (i) => ({ customer_id: this.customers[i], product_ids: [this.products[last]] });
+    const carts = await Promise.all([0, 1].map(async (i) => (await post("/cart", entity(i), this.#key(`last-cart-${i}`)))[0]));
+    const order = async (i) => (await post("/order", { cart_id: carts[i] }, this.#key(`last-order-${i}`)))[0];
+    await this.#becomes(await order(0), ["IN_STOCK"]);
+    const late = await order(1);
+    this.#choose(late);
+    await this.#becomes(late, ["OUT_OF_STOCK"]);
+    return "one is in stock, the other out of stock";
   }
 }

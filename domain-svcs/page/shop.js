@@ -14,6 +14,8 @@ class Table {
   /** What events said while the state was loading, deletions included: it is newer than what comes. */
   touched = null;
   loading = 0;
+  /** The last event that was applied. */
+  position = null;
 
   put(id, row, isNew) {
     const known = this.rows.get(id);
@@ -59,6 +61,7 @@ export class Shop extends EventTarget {
     if (what === "deleted") table.remove(id);
     else table.put(id, { entity: told, ts: frame.ts }, what !== "updated");
     table.touched?.add(id);
+    table.position = frame.position;
     this.#changed(frame.topic, id);
   }
 
@@ -82,7 +85,8 @@ export class Shop extends EventTarget {
     } catch (error) {
       if (turn !== table.loading) return;
       this.dispatchEvent(new CustomEvent("trouble", { detail: { topic, error: error.message } }));
-      setTimeout(() => turn === table.loading && this.load(topic, position), AGAIN);
+      // By then with what came meanwhile, which the state that was asked for would not have.
+      setTimeout(() => turn === table.loading && this.load(topic, table.position ?? position), AGAIN);
     }
   }
 

@@ -108,11 +108,13 @@ impl System {
             places: places.clone(),
             logs: tempfile::Builder::new().prefix("system-").tempdir()?,
         };
+        let of_worker = |name| Some((name, system.ports.get(name)?.address()));
+        let workers: Vec<_> = WORKERS.into_iter().filter_map(of_worker).collect();
         for (name, port) in &system.ports {
             let listen = port.address();
             let mut member = match name.as_str() {
                 EVENT_STORE | MESSAGE_QUEUE => places.front(name, &listen)?,
-                GATEWAY => places.gateway(&listen)?,
+                GATEWAY => places.gateway(&listen, &workers)?,
                 _ => places.worker(name, &listen)?,
             };
             let more = arguments.iter().filter(|(program, _)| program == name);

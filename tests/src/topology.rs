@@ -74,15 +74,17 @@ impl Places {
         })
     }
 
-    /// The [`GATEWAY`], on `listen`.
+    /// The [`GATEWAY`], on `listen`; it asks these workers for their health.
     ///
     /// # Errors
     /// When it was not built.
-    pub fn gateway(&self, listen: &str) -> anyhow::Result<Member> {
-        Ok(Member {
-            plan: self.shop(GATEWAY, "--listen", listen)?,
-            probe: Probe::Http(listen.to_owned()),
-        })
+    pub fn gateway(&self, listen: &str, workers: &[(&str, String)]) -> anyhow::Result<Member> {
+        let mut plan = self.shop(GATEWAY, "--listen", listen)?;
+        for (name, health) in workers {
+            plan.args.push("--health-of".into());
+            plan.args.push(format!("{name}=http://{health}").into());
+        }
+        Ok(Member { plan, probe: Probe::Http(listen.to_owned()) })
     }
 
     fn shop(&self, name: &str, listen_flag: &str, listen: &str) -> anyhow::Result<Plan> {

@@ -117,11 +117,12 @@ impl System {
             self.places.front(EVENT_STORE, &on(args.event_store_port))?,
             self.places.front(MESSAGE_QUEUE, &on(args.message_queue_port))?,
         ];
+        let workers: Vec<_> = WORKERS.into_iter().zip((args.health_port..).map(on)).collect();
         let mut shop = Vec::new();
-        for (port, name) in (args.health_port..).zip(WORKERS) {
-            shop.push(self.places.worker(name, &on(port))?);
+        for (name, health) in &workers {
+            shop.push(self.places.worker(name, health)?);
         }
-        shop.push(self.places.gateway(&on(args.gateway_port))?);
+        shop.push(self.places.gateway(&on(args.gateway_port), &workers)?);
 
         self.step("Redis", vec![redis]).await?;
         self.step("the event store and the message queue", fronts).await?;
@@ -227,7 +228,7 @@ fn welcome(args: &Args, logs: &Path, took: Duration) -> String {
     };
     format!(
         "\nready after {took:.1?}\n\n\
-         \x20 shop: REST           http://{host}:{gateway}\n\
+         \x20 shop: page and REST  http://{host}:{gateway}\n\
          \x20 event-store-svc      {host}:{store}\n\
          \x20 message-queue-svc    {host}:{queue}\n\
          \x20 Redis                127.0.0.1:{redis}, for the two services only\n\
