@@ -14,9 +14,15 @@ say "== histories against the models, crowds, random bytes"
 export PROPERTY_CASES="${PROPERTY_CASES:-3000}" EVENTS="${EVENTS:-100000}" RANDOM_STRINGS="${RANDOM_STRINGS:-1000000}"
 cargo test ${LOCKED:-} -p event-store-svc --test property --test concurrency --test bad_input -- --nocapture
 cargo test ${LOCKED:-} -p message-queue-svc --test queue model -- --nocapture
+MESSAGES="${MESSAGES:-200000}" cargo test ${LOCKED:-} -p message-queue-svc --test replicas -- --nocapture
 
 say "== fuzzing"
 scripts/fuzz.sh
+
+say "== chaos"
+export CHAOS_SEEDS="${CHAOS_SEEDS:-1 2 3 4 5}" CHAOS_SCALE="${CHAOS_SCALE:-20}"
+cargo build ${LOCKED:-} --workspace --all-targets
+cargo test ${LOCKED:-} -p system-tests --test chaos -- --nocapture
 
 say "== the scenario under kills"
 if [ -z "${NO_BUILD:-}" ]; then
