@@ -15,6 +15,8 @@ const EXPECTED: [&str; 4] =
 pub struct Account {
     /// Event ids whose append was answered, and the sequence that was answered.
     pub acked: HashMap<String, u64>,
+    /// The event ids of each stream of appends, in the order in which they were sent and answered.
+    pub streamed: HashMap<usize, Vec<String>>,
     /// Appends that were answered as a repeat.
     pub repeats: u64,
     /// Errors, by reason; those without one come from the transport.
@@ -47,7 +49,7 @@ impl Account {
         let mut duplicated = 0;
         for recorded in log {
             let id = recorded.event.as_ref().unwrap().id.as_deref().unwrap();
-            duplicated += u64::from(stored.insert(id, recorded.sequence).is_some());
+            duplicated += usize::from(stored.insert(id, recorded.sequence).is_some());
         }
         let lost = self.acked.iter().filter(|(id, at)| stored.get(id.as_str()) != Some(at)).count();
         let dense = |sequences: &mut dyn Iterator<Item = u64>| {
@@ -58,12 +60,19 @@ impl Account {
             out_of_order += dense(&mut seen.iter().copied());
             out_of_order += log.len().abs_diff(seen.len());
         }
+        let mut overtaken = 0;
+        for ids in self.streamed.values() {
+            let stored: Vec<_> = ids.iter().map(|id| stored.get(id.as_str())).collect();
+            overtaken += stored.windows(2).filter(|pair| pair[0] >= pair[1]).count();
+        }
         let missed: usize = self.delivered.values().map(|had| log.len() - had.len()).sum();
+        let streamed: usize = self.streamed.values().map(Vec::len).sum();
         println!(
-            "{what}: {} acked, {lost} lost, {duplicated} duplicated, {out_of_order} out of order at {} \
-             subscribers, {missed} missed by {} groups; {} repeats recognised, {} deliveries to groups \
+            "{what}: {} acked, {lost} lost, {duplicated} duplicated, {overtaken} overtaken within {} \
+             streams of {streamed}, {out_of_order} out of order at {} subscribers, {missed} missed by {} groups; {} repeats recognised, {} deliveries to groups \
              (count at most {}), errors {:?}",
             self.acked.len(),
+            self.streamed.len(),
             self.seen.len(),
             self.delivered.len(),
             self.repeats,
@@ -71,7 +80,8 @@ impl Account {
             self.delivery_count,
             self.errors,
         );
-        assert_eq!((lost, duplicated, out_of_order, missed), (0, 0, 0, 0), "{what}");
+        let broken = [lost, duplicated, overtaken, out_of_order, missed];
+        assert_eq!(broken, [0; 5], "{what}");
         assert_eq!(self.acked.len(), log.len(), "{what}: every append ended with an answer");
     }
 }

@@ -1,5 +1,5 @@
 //! Clients that go on whatever happens, as the documentation tells them to: appenders that retry with
-//! the same ids, subscribers that resume after their last position, consumers that come back.
+//! the same ids, one by one or by the stream, subscribers that resume after their last position, consumers that come back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -20,11 +20,17 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::account::Account;
+use super::stream_writer::StreamWriter;
 use super::{event, start};
 
 pub const TOPIC: &str = "load";
 pub const GROUPS: [&str; 2] = ["free", "ordered"];
 const APPENDERS: usize = 4;
+/// Those that append over streams.
+const STREAMS: usize = 2;
+/// Requests of a stream that may be unanswered.
+const WINDOW: usize = 32;
+const WRITERS: usize = APPENDERS + STREAMS;
 const SUBSCRIBERS: usize = 4;
 /// How long after a fault everything must be well again.
 pub const WELL: Duration = Duration::from_secs(5);
@@ -86,6 +92,7 @@ impl Load {
         }
         let consumers = GROUPS.len() * replicas.len();
         let names = (0..APPENDERS).map(|n| format!("appender {n}"));
+        let names = names.chain((0..STREAMS).map(|n| format!("stream {n}")));
         let names = names.chain((0..SUBSCRIBERS).map(|n| format!("subscriber {n}")));
         let names = names.chain((0..consumers).map(|n| format!("consumer {n}")));
         let shared = Arc::new(Shared {
@@ -97,6 +104,9 @@ impl Load {
         let (mut appenders, mut readers) = (JoinSet::new(), JoinSet::new());
         for client in 0..APPENDERS {
             appenders.spawn(append(shared.clone(), client));
+        }
+        for client in 0..STREAMS {
+            appenders.spawn(append_stream(shared.clone(), client));
         }
         for client in 0..SUBSCRIBERS {
             readers.spawn(subscribe(shared.clone(), client));
@@ -160,12 +170,18 @@ impl Load {
         }
         self.replicas_answer(what).await;
         let log = self.read_all().await;
-        let start = Instant::now();
+        let (mut before, mut changed) = (String::new(), Instant::now());
         while let Some(missing) = self.missing(log.len()).await {
             if let Some(ended) = self.readers.try_join_next() {
                 panic!("{what}: a client ended: {ended:?}");
             }
-            assert!(start.elapsed() < WELL, "{what}: after {WELL:?} there is missing: {missing}");
+            if missing != before {
+                (before, changed) = (missing, Instant::now());
+            }
+            assert!(
+                changed.elapsed() < WELL,
+                "{what}: nothing new in {WELL:?}, and missing: {before}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.readers.shutdown().await;
@@ -236,6 +252,26 @@ async fn append(shared: Arc<Shared>, client: usize) {
     }
 }
 
+async fn append_stream(shared: Arc<Shared>, client: usize) {
+    let mut writer = StreamWriter::new(TOPIC, format!("stream-{client}"), WINDOW);
+    let more = || shared.appending.load(Relaxed);
+    for attempt in 0.. {
+        let replica = shared.replica(client, attempt);
+        let answered = |ids: Vec<String>, answer: AppendResponse| {
+            shared.note(|account| {
+                account.repeats += u64::from(answer.deduplicated);
+                account.streamed.entry(client).or_default().extend(ids.iter().cloned());
+                account.acked.extend(ids.into_iter().zip(answer.first_sequence..));
+            });
+            shared.got[APPENDERS + client].1.fetch_add(1, Relaxed);
+        };
+        match writer.write(replica, more, answered).await {
+            Err(status) => shared.failed(&status).await,
+            Ok(()) => return,
+        }
+    }
+}
+
 async fn subscribe(shared: Arc<Shared>, client: usize) {
     let mut last: Option<String> = None;
     shared.note(|account| drop(account.seen.insert(client, Vec::new())));
@@ -260,7 +296,7 @@ async fn subscribe(shared: Arc<Shared>, client: usize) {
                         };
                         shared.note(seen);
                         last = Some(event.position);
-                        shared.got[APPENDERS + client].1.fetch_add(1, Relaxed);
+                        shared.got[WRITERS + client].1.fetch_add(1, Relaxed);
                     }
                 }
                 Ok(None) => panic!("a subscription ends with a status"),
@@ -311,7 +347,7 @@ async fn consume_once(
                 let ack = ConsumeAck { receipts: vec![delivery.receipt] };
                 // A stream that ended says why on the other side.
                 let _ = say.send(ConsumeRequest { message: Some(Say::Ack(ack)) }).await;
-                shared.got[APPENDERS + SUBSCRIBERS + client].1.fetch_add(1, Relaxed);
+                shared.got[WRITERS + SUBSCRIBERS + client].1.fetch_add(1, Relaxed);
             }
             // A lost lease is somebody else's delivery now.
             Heard::Outcome(_) | Heard::Heartbeat(_) => {}

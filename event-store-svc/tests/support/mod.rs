@@ -15,6 +15,7 @@ pub mod load;
 pub mod proxy;
 pub mod raw;
 pub mod replica;
+pub mod stream_writer;
 
 use std::time::Duration;
 
