@@ -163,8 +163,9 @@ impl<C: Commands> Worker<C> {
         }
     }
 
-    /// Answers who asked, which also acks: on the connection of the stream, whose
-    /// replica therefore knows that there is room again.
+    /// Answers who asked. The reply acks; it is acked on the stream as well, which
+    /// may be served by another replica (where calls are balanced one by one) and has
+    /// to know that there is room again.
     async fn reply(&self, receipt: String, answer: Result<Reply, RpcError>) -> Verdict {
         let result = match answer {
             Ok(reply) => reply_body(&reply),
@@ -182,7 +183,7 @@ impl<C: Commands> Worker<C> {
             replied = self.send_reply(&receipt, result).await;
         }
         match replied {
-            Ok(()) => Verdict::Settled,
+            Ok(()) => Verdict::Ack,
             Err(status) if is_transient(&status) => {
                 let reason = format!("the reply was not taken: {}", status.message());
                 Verdict::Retry { delay: Some(Duration::ZERO), reason }
@@ -278,7 +279,7 @@ impl Source for Queue {
             Verdict::Retry { delay, reason } => {
                 (delay.and_then(|delay| delay.try_into().ok()), false, reason)
             }
-            Verdict::Ack | Verdict::Settled => (None, false, String::new()),
+            Verdict::Ack => (None, false, String::new()),
         };
         request(mq::consume_request::Message::Nack(mq::ConsumeNack {
             receipts: vec![receipt],

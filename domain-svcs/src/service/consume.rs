@@ -32,8 +32,6 @@ const PANIC_DELAY: Duration = Duration::from_secs(1);
 pub(super) enum Verdict {
     /// It is done.
     Ack,
-    /// It is done, and that was said already.
-    Settled,
     /// It is to be delivered again after a while: the source's own backoff if
     /// no other is named.
     Retry { delay: Option<Duration>, reason: String },
@@ -148,7 +146,6 @@ where
                     let (receipt, verdict) = running.settle(done);
                     match verdict {
                         Verdict::Ack => acks.push(receipt),
-                        Verdict::Settled => {}
                         verdict => send(&requests, source.nack(receipt, verdict)).await,
                     }
                     next = running.tasks.try_join_next_with_id();

@@ -151,7 +151,7 @@ impl Source for Group {
             Verdict::Retry { delay, reason } => {
                 (es::NackAction::Retry, delay.and_then(|delay| delay.try_into().ok()), reason)
             }
-            Verdict::Ack | Verdict::Settled => (es::NackAction::Skip, None, String::new()),
+            Verdict::Ack => (es::NackAction::Skip, None, String::new()),
         };
         request(es::consume_request::Message::Nack(es::ConsumeNack {
             receipts: vec![receipt],
