@@ -5,6 +5,7 @@
 #   openapi-spec-validator (through pip, into target/tools/openapi) for the shop's OpenAPI document,
 #   and what drives a browser (through npm, into target/tools/page) for the shop's page; Chromium
 #   itself is installed with apt.
+#   What deploy/ is checked with is in tools-deploy.sh.
 # What is there already is left alone. Names as arguments fetch only those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -113,11 +114,13 @@ page() {
   cp "$dir/package-lock.json" "$dir/.fetched"
 }
 
-if [ $# -eq 0 ]; then set -- grpcurl buf valkey python openapi page; fi
+. scripts/tools-deploy.sh
+
+if [ $# -eq 0 ]; then set -- grpcurl buf valkey python openapi page deploy; fi
 for tool in "$@"; do
   case $tool in
-    grpcurl | buf | valkey | python | openapi | page) "$tool" ;;
-    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python, openapi, page)" ;;
+    grpcurl | buf | valkey | python | openapi | page | deploy) "$tool" ;;
+    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python, openapi, page, deploy)" ;;
   esac
 done
 rm -rf "$tools"/fetch.* "$tools"/fetch-go "$tools/.fetched"
