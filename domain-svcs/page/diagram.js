@@ -4,12 +4,9 @@ import { lapse, svg, time } from "./dom.js";
 import { label } from "./words.js";
 
 const SIZE = { width: 136, height: 50 };
-/** Where each state stands, in columns and rows; beside each other where there is room, else below each other. */
-const WIDE = {
-  CREATED: [0, 0], IN_STOCK: [1, 0], CLEARED: [2, 0], SHIPPED: [3, 0], DELIVERED: [4, 0],
-  OUT_OF_STOCK: [1, 1], UNCLEARED: [3, 1],
-};
-const TALL = {
+const GAP = { x: 40, y: 34 };
+/** Where each state stands, in columns and rows. */
+const PLACES = {
   CREATED: [0, 0], IN_STOCK: [0, 1], CLEARED: [0, 2], SHIPPED: [0, 3], DELIVERED: [0, 4],
   OUT_OF_STOCK: [1, 1], UNCLEARED: [1, 3],
 };
@@ -18,33 +15,22 @@ const STEPS = [
   ["CLEARED", "SHIPPED"], ["CLEARED", "UNCLEARED"], ["SHIPPED", "DELIVERED"],
 ];
 
-/** Draws it. `reached` tells when each state was reached, in seconds; `now` is the state it is in, if any. */
-export function diagram(reached, now, wide) {
-  const places = wide ? WIDE : TALL;
-  const gap = wide ? { x: 48, y: 40 } : { x: 40, y: 34 };
-  const left = (state) => 4 + places[state][0] * (SIZE.width + gap.x);
-  const top = (state) => 4 + places[state][1] * (SIZE.height + gap.y);
-  const [columns, rows] = wide ? [5, 2] : [2, 5];
-  const width = 8 + columns * SIZE.width + (columns - 1) * gap.x;
-  const height = 8 + rows * SIZE.height + (rows - 1) * gap.y;
+const left = (state) => 4 + PLACES[state][0] * (SIZE.width + GAP.x);
+const top = (state) => 4 + PLACES[state][1] * (SIZE.height + GAP.y);
 
-  const path = (from, to) => {
-    const [x1, y1, x2, y2] = [left(from), top(from), left(to), top(to)];
-    const across = y1 === y2 || (!wide && x1 !== x2);
-    const straight = x1 === x2 || y1 === y2;
-    const [middleX, middleY] = [SIZE.width / 2, SIZE.height / 2];
-    if (straight && across) return `M${x1 + SIZE.width} ${y1 + middleY}H${x2 - 7}`;
-    if (straight) return `M${x1 + middleX} ${y1 + SIZE.height}V${y2 - 7}`;
-    // A branch leaves at the side that looks to it, and bends once.
-    if (wide) {
-      const x = x1 + SIZE.width + gap.x / 2;
-      return `M${x1 + SIZE.width} ${y1 + middleY}H${x - 8}Q${x} ${y1 + middleY} ${x} ${y1 + middleY + 8}` +
-        `V${y2 + middleY - 8}Q${x} ${y2 + middleY} ${x + 8} ${y2 + middleY}H${x2 - 7}`;
-    }
-    const y = y1 + SIZE.height + gap.y / 2;
-    return `M${x1 + middleX} ${y1 + SIZE.height}V${y - 8}Q${x1 + middleX} ${y} ${x1 + middleX + 8} ${y}` +
-      `H${x2 + middleX - 8}Q${x2 + middleX} ${y} ${x2 + middleX} ${y + 8}V${y2 - 7}`;
-  };
+/** The line from a state to the next: straight down, or branching off to the side. */
+function path(from, to) {
+  const [x1, x2] = [left(from) + SIZE.width / 2, left(to) + SIZE.width / 2];
+  const [y1, y2] = [top(from) + SIZE.height, top(to) - 7];
+  if (x1 === x2) return `M${x1} ${y1}V${y2}`;
+  const y = y1 + GAP.y / 2;
+  return `M${x1} ${y1}V${y - 8}Q${x1} ${y} ${x1 + 8} ${y}H${x2 - 8}Q${x2} ${y} ${x2} ${y + 8}V${y2}`;
+}
+
+/** Draws it. `reached` tells when each state was reached, in seconds; `now` is the state it is in, if any. */
+export function diagram(reached, now) {
+  const width = 8 + 2 * SIZE.width + GAP.x;
+  const height = 8 + 5 * SIZE.height + 4 * GAP.y;
   const arrow = (id) => svg("marker", {
     id, viewBox: "0 0 8 8", refX: 2, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto", markerUnits: "userSpaceOnUse",
   }, svg("path", { d: "M0 0L8 4L0 8z" }));
@@ -55,7 +41,7 @@ export function diagram(reached, now, wide) {
     .map(({ from, to, passed }) => svg("path", {
       d: path(from, to), class: passed ? "passed" : null, "marker-end": `url(#${passed ? "arrow-passed" : "arrow"})`,
     }));
-  const nodes = Object.keys(places).map((state) => {
+  const nodes = Object.keys(PLACES).map((state) => {
     const [x, y] = [left(state), top(state)];
     const kind = state === now ? "now" : reached.has(state) ? "passed" : "ahead";
     const place = { x, y, width: SIZE.width, height: SIZE.height, rx: 10 };
@@ -68,7 +54,7 @@ export function diagram(reached, now, wide) {
       svg("text", { x: x + SIZE.width / 2, y: y + (when ? 22 : 30) }, label(state)),
       when && svg("text", { x: x + SIZE.width / 2, y: y + 39, class: "when" }, when));
   });
-  const through = Object.keys(places).filter((state) => reached.has(state)).map(label).join(", ");
+  const through = Object.keys(PLACES).filter((state) => reached.has(state)).map(label).join(", ");
   const said = now ? `State diagram: the order is ${label(now)}. It went through ${through}.`
     : "State diagram of an order: Created, then In stock or Out of stock, then Cleared, then Shipped or Uncleared, then Delivered.";
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said, "data-now": now ?? "" },

@@ -27,19 +27,38 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Calls `draw` in the next frame, however often it was asked for until then. */
+/** The rest after a frame, in times of what it took: the page takes a third of a processor at most. */
+const REST = 2;
+const LONGEST_REST = 300;
+
+/** Calls `draw` in the next frame, however often it was asked for until then; under load, after a rest. */
 export function onFrame(draw) {
   let due = false;
+  let rested = 0;
+  const frame = () => {
+    due = false;
+    const begun = performance.now();
+    draw();
+    rested = Infinity;
+    // After the frame, which lays out and paints what was drawn.
+    setTimeout(() => {
+      const end = performance.now();
+      rested = end + Math.min((end - begun) * REST, LONGEST_REST);
+      if (due) later();
+    });
+  };
+  const later = () => setTimeout(() => requestAnimationFrame(frame), rested - performance.now());
   return () => {
     if (due) return;
     due = true;
     // A hidden page has no frames, and draws when it is seen again.
-    requestAnimationFrame(() => {
-      due = false;
-      draw();
-    });
+    if (rested <= performance.now()) requestAnimationFrame(frame);
+    else if (rested < Infinity) later();
   };
 }
+
+/** What is new is shown to be so, unless that much is new that nobody could follow. */
+export const MOST_FRESH = 12;
 
 const clock = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,

@@ -1,6 +1,6 @@
 // The live events: newest first, filtered by topic, paused at will, each with its details as JSON on demand.
 
-import { by, h, number, onFrame, plural, say, time } from "./dom.js";
+import { MOST_FRESH, by, h, number, onFrame, plural, say, time } from "./dom.js";
 import { EARLIER, TOPICS } from "./feed.js";
 import { about, spaced } from "./words.js";
 
@@ -89,10 +89,11 @@ export class Events {
     const newest = shown.slice(-MOST_DRAWN).reverse();
     const drawn = new Map();
     let place = this.#list.firstElementChild;
+    const key = ({ frame }) => `${frame.topic} ${frame.position}`;
+    const few = newest.filter((entry) => entry.how === "live" && !this.#drawn.has(key(entry))).length <= MOST_FRESH;
     for (const entry of newest) {
-      const key = `${entry.frame.topic} ${entry.frame.position}`;
-      const item = this.#drawn.get(key) ?? this.#item(entry);
-      drawn.set(key, item);
+      const item = this.#drawn.get(key(entry)) ?? this.#item(entry, few);
+      drawn.set(key(entry), item);
       if (item === place) place = place.nextElementSibling;
       else this.#list.insertBefore(item, place);
     }
@@ -116,7 +117,7 @@ export class Events {
     return `${this.#paused ? "Paused. " : ""}${listed} ${notes}`.trim();
   }
 
-  #item({ frame, how }) {
+  #item({ frame, how }, few) {
     const details = h("details", {},
       h("summary", {},
         h("span", { class: "action" }, spaced(frame.action)),
@@ -126,7 +127,7 @@ export class Events {
       if (!details.open || details.querySelector("pre")) return;
       details.append(h("pre", {}, JSON.stringify(frame, null, 2)));
     });
-    const item = h("li", { class: how === "live" ? "event fresh" : "event", "data-topic": frame.topic }, details);
+    const item = h("li", { class: few && how === "live" ? "event fresh" : "event", "data-topic": frame.topic }, details);
     item.dataset.action = frame.action;
     return item;
   }

@@ -150,7 +150,8 @@ export class Health {
   #glance(services, groups, queues) {
     const up = services.filter(({ state }) => state === "up").length;
     const down = services.some(({ state }) => state === "down");
-    this.#figure("Services", `${up}`, ` of ${services.length} up`, down ? "bad" : up < services.length ? "warn" : "");
+    if (!this.#live) this.#figure("Services", "–", " not known", "warn");
+    else this.#figure("Services", `${up}`, ` of ${services.length} up`, down ? "bad" : up < services.length ? "warn" : "");
     const topics = this.#status.topics;
     if (topics) this.#figure("Events in the store", number(topics.reduce((sum, topic) => sum + topic.events, 0)), "", "");
     const lag = groups.reduce((sum, group) => sum + group.lag + group.pending, 0);

@@ -7,7 +7,6 @@ import { about, label, level, spaced } from "./words.js";
 
 /** Orders that can be picked; others from the table. */
 const PICKABLE = 50;
-const WIDE = 620;
 
 export class OrderLife {
   #shop;
@@ -25,7 +24,6 @@ export class OrderLife {
     shop.addEventListener("change", ({ detail }) => {
       if (["order", "cart", "customer", "product"].includes(detail.topic)) this.#follow();
     });
-    new ResizeObserver(() => this.#draw()).observe(by("diagram"));
     this.#draw();
   }
 
@@ -101,12 +99,11 @@ export class OrderLife {
   }
 
   #diagram(reached, now) {
-    const wide = by("diagram").clientWidth >= WIDE;
     // Drawn anew only when it differs, so that the arrival is seen once.
-    const drawn = JSON.stringify([Array.from(reached), now, wide]);
+    const drawn = JSON.stringify([Array.from(reached), now]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
-    by("diagram").replaceChildren(diagram(reached, now, wide));
+    by("diagram").replaceChildren(diagram(reached, now));
   }
 
   #say(order, now, deleted) {

@@ -1,11 +1,11 @@
 // The state by entity: one sortable table at a time. A change redraws its row and nothing else.
 
-import { by, date, euros, h, number, onFrame, plural, say, short, shortId, time } from "./dom.js";
+import { MOST_FRESH, by, date, euros, h, number, onFrame, plural, say, short, shortId, time } from "./dom.js";
 import { MOST_ROWS } from "./shop.js";
 import { gist, label, level } from "./words.js";
 
 /** Rows that are drawn. */
-const MOST_DRAWN = 300;
+const MOST_DRAWN = 150;
 
 const NAMES = {
   order: "Orders", customer: "Customers", product: "Products", inventory: "Inventories",
@@ -128,6 +128,9 @@ export class Tables {
       tab.setAttribute("aria-selected", String(name === topic));
       tab.tabIndex = name === topic ? 0 : -1;
     }
+    // Within the strip of tabs only: the page stays where it is.
+    const { tab: shown } = this.#tabs.get(topic);
+    by("tabs").scrollLeft = shown.offsetLeft - by("tabs").offsetLeft - (by("tabs").clientWidth - shown.offsetWidth) / 2;
     by("panel").setAttribute("aria-labelledby", `tab-${topic}`);
     by("table").parentElement.setAttribute("aria-label", `${NAMES[topic]}, as a table`);
     by("table").caption.textContent = NAMES[topic];
@@ -186,10 +189,11 @@ export class Tables {
     const body = by("table").tBodies[0];
     const drawn = new Map();
     let place = body.firstElementChild;
+    const few = !this.#all && this.#changed.size <= MOST_FRESH;
     for (const [id, row] of sorted) {
       let line = this.#all ? null : this.#rows.get(id);
       if (!line || this.#changed.has(id)) {
-        const fresh = this.#line(row.entity, !this.#all);
+        const fresh = this.#line(row.entity, few);
         if (line === place) place = line?.nextElementSibling ?? null;
         line?.remove();
         line = fresh;

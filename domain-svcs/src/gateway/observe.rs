@@ -251,3 +251,54 @@ fn there<T>(answer: Result<tonic::Response<T>, Status>) -> Result<Option<T>, Sta
 fn age(age: prost_types::Duration) -> f64 {
     Duration::try_from(age).unwrap_or_default().as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOWHERE: &str = "http://127.0.0.1:9";
+
+    async fn told(watching: &mut watch::Receiver<Utf8Bytes>) -> Value {
+        tokio::time::timeout(Duration::from_secs(20), watching.changed()).await.unwrap().unwrap();
+        serde_json::from_str(watching.borrow_and_update().as_str()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_looks_only_while_somebody_watches_and_tells_all_the_same() {
+        let clients = Clients::new("test", NOWHERE, NOWHERE).unwrap();
+        let look = Look::new(&clients, &[("yours".to_owned(), NOWHERE.to_owned())]).unwrap();
+        let (observer, shutdown) = (Observer::new(), Shutdown::new());
+        let running = tokio::spawn(observer.clone().run(look, shutdown.clone()));
+        let mut first = observer.watch();
+        let seen = told(&mut first).await;
+        assert_eq!(seen["action"], "status");
+        assert_eq!(seen["data"]["queues"], Value::Null);
+        let services = seen["data"]["services"].as_array().unwrap();
+        let light = |name| services.iter().find(|light| light["name"] == name).unwrap();
+        assert_eq!(light("event-store-svc")["state"], "down");
+        assert_eq!(light("yours")["state"], "down");
+
+        // Who comes second need not wait for the next look.
+        let mut second = observer.watch();
+        assert!(second.has_changed().unwrap());
+        assert_eq!(told(&mut second).await, seen);
+        drop((first, second));
+        assert_eq!(observer.status.receiver_count(), 0);
+        // Without watchers it stands still; the next one gets a new look, not the old.
+        let mut third = observer.watch();
+        assert!(!third.has_changed().unwrap());
+        assert_ne!(told(&mut third).await["ts"], seen["ts"]);
+        shutdown.trigger();
+        running.await.unwrap();
+    }
+
+    #[test]
+    fn health_addresses_have_a_name() {
+        let right = named_address("cart-service=http://127.0.0.1:6004").unwrap();
+        assert_eq!(right, ("cart-service".to_owned(), "http://127.0.0.1:6004".to_owned()));
+        for wrong in ["http://127.0.0.1:6004", "=http://127.0.0.1:6004", "cart-service=6004"] {
+            let error = named_address(wrong).unwrap_err();
+            assert!(error.contains("http://127.0.0.1:"), "{error}");
+        }
+    }
+}
