@@ -1,0 +1,176 @@
+//! The context of a trace in headers (W3C Trace Context): of HTTP and gRPC requests, and of events
+//! and messages, so that whoever handles them later can tell whose work goes on.
+//! <https://www.w3.org/TR/trace-context/>
+//!
+//! Without traces there is no current context, and [`inject`] does nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+/// Header with trace id, span id and whether the trace is recorded.
+pub const TRACEPARENT: &str = "traceparent";
+/// Header with what tracing systems add.
+pub const TRACESTATE: &str = "tracestate";
+/// As much of it as must be passed on. What is longer is not, so that a client cannot make every
+/// event of its own and of its followers large.
+const MOST_TRACESTATE: usize = 512;
+
+/// Headers that a context can be put in.
+pub trait Headers {
+    /// Sets a header.
+    fn put(&mut self, name: &'static str, value: String);
+}
+
+impl Headers for BTreeMap<String, String> {
+    fn put(&mut self, name: &'static str, value: String) {
+        self.insert(name.to_owned(), value);
+    }
+}
+
+impl Headers for HashMap<String, String> {
+    fn put(&mut self, name: &'static str, value: String) {
+        self.insert(name.to_owned(), value);
+    }
+}
+
+impl Headers for Vec<(&'static str, String)> {
+    fn put(&mut self, name: &'static str, value: String) {
+        self.push((name, value));
+    }
+}
+
+/// Puts the current context into headers. Nothing when there is none.
+pub fn inject(headers: &mut impl Headers) {
+    Context::map_current(|cx| inject_context(cx, headers));
+}
+
+/// Puts a context into headers.
+pub fn inject_context(cx: &Context, headers: &mut impl Headers) {
+    if cx.has_active_span() {
+        TraceContextPropagator::new().inject_context(cx, &mut Into(headers));
+    }
+}
+
+struct Into<'a, H>(&'a mut H);
+
+impl<H: Headers> Injector for Into<'_, H> {
+    fn set(&mut self, key: &str, value: String) {
+        match key {
+            TRACEPARENT => self.0.put(TRACEPARENT, value),
+            TRACESTATE if !value.is_empty() => self.0.put(TRACESTATE, value),
+            _ => {}
+        }
+    }
+}
+
+/// The context in headers, if there is a valid one.
+pub fn context_of<K: AsRef<str>, V: AsRef<str>>(
+    headers: impl IntoIterator<Item = (K, V)>,
+) -> Option<SpanContext> {
+    let mut found = Found { parent: None, state: None };
+    for (name, value) in headers {
+        match name.as_ref() {
+            TRACEPARENT => found.parent = Some(value),
+            TRACESTATE if value.as_ref().len() <= MOST_TRACESTATE => found.state = Some(value),
+            _ => {}
+        }
+    }
+    // Shorter ids would be taken for numbers with leading zeros.
+    let parent = found.parent.as_ref()?.as_ref();
+    if parent.len() < "00-00000000000000000000000000000000-0000000000000000-00".len() {
+        return None;
+    }
+    let cx = TraceContextPropagator::new().extract_with_context(&Context::new(), &found);
+    let span_context = cx.span().span_context().clone();
+    span_context.is_valid().then_some(span_context)
+}
+
+struct Found<V> {
+    parent: Option<V>,
+    state: Option<V>,
+}
+
+impl<V: AsRef<str>> Extractor for Found<V> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let value = match key {
+            TRACEPARENT => &self.parent,
+            _ => &self.state,
+        };
+        value.as_ref().map(AsRef::as_ref)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT, TRACESTATE]
+    }
+}
+
+/// Links the current span to the one that the context is of: for work on several events or
+/// messages at once, each from a trace of its own.
+pub fn link_to(context: SpanContext) {
+    Context::map_current(|cx| {
+        if cx.has_active_span() {
+            cx.span().add_link(context, Vec::new());
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_context_survives_headers() {
+        let headers = BTreeMap::from([
+            ("traceparent".to_owned(), PARENT.to_owned()),
+            ("tracestate".to_owned(), "a=1,b=2".to_owned()),
+            ("other".to_owned(), "x".to_owned()),
+        ]);
+        let context = context_of(&headers).unwrap();
+        assert!(context.is_remote() && context.is_sampled());
+        let mut out = BTreeMap::new();
+        inject_context(&Context::new().with_remote_span_context(context), &mut out);
+        assert_eq!(out["traceparent"], PARENT);
+        assert_eq!(out["tracestate"], "a=1,b=2");
+        assert_eq!(out.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_context_is_none() {
+        let upper = PARENT.to_uppercase();
+        for wrong in [
+            "",
+            "00",
+            "00-1-1-01",
+            &PARENT[..PARENT.len() - 1],
+            &upper,
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "00-éaf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(context_of([(TRACEPARENT, wrong)]), None, "{wrong}");
+        }
+        assert_eq!(context_of([("a", "b")]), None);
+    }
+
+    #[test]
+    fn a_state_that_is_too_long_is_not_passed_on() {
+        let long = format!("a={}", "x".repeat(MOST_TRACESTATE));
+        let context = context_of([(TRACEPARENT, PARENT), (TRACESTATE, &long)]).unwrap();
+        assert_eq!(context.trace_state().header(), "");
+    }
+
+    #[test]
+    fn without_a_context_nothing_is_put_anywhere() {
+        let mut headers = HashMap::new();
+        inject(&mut headers);
+        assert!(headers.is_empty());
+        link_to(SpanContext::empty_context());
+    }
+}
