@@ -12,6 +12,7 @@ use redis_link::Call;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::super::store::harmless;
 use super::super::take::{MAX_ITEMS, Order, Taken, take};
 use super::super::untake::{Taker, Ticket};
 use super::{Feeder, Shared};
@@ -208,7 +209,8 @@ impl Hand {
             Err(error) => {
                 let mut desk = self.feeder.desk();
                 for ask in desk.asks.drain(..) {
-                    let _ = ask.answer.send(Err(error.clone()));
+                    // Whatever it was, they got nothing, and nothing stays with them.
+                    let _ = ask.answer.send(Err(harmless(error.clone())));
                 }
                 drop(desk);
                 self.failed(&error);
