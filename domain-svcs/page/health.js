@@ -77,7 +77,7 @@ export class Health {
   #draw = onFrame(() => this.#render());
 
   constructor() {
-    for (const name of ["Services", "Events in the store", "Groups behind by", "Queues hold", "Set aside"]) {
+    for (const name of ["Services", "Events stored", "Groups behind", "In queues", "Set aside"]) {
       const value = h("dd", {}, "–");
       const figure = h("div", { class: "figure" }, h("dt", {}, name), value);
       this.#figures.set(name, { figure, value });
@@ -149,15 +149,15 @@ export class Health {
 
   #glance(services, groups, queues) {
     const up = services.filter(({ state }) => state === "up").length;
-    const down = services.some(({ state }) => state === "down");
+    const [down, degraded] = ["down", "degraded"].map((bad) => services.some(({ state }) => state === bad));
     if (!this.#live) this.#figure("Services", "–", " not known", "warn");
-    else this.#figure("Services", `${up}`, ` of ${services.length} up`, down ? "bad" : up < services.length ? "warn" : "");
+    else this.#figure("Services", `${up}`, ` of ${services.length} up`, down ? "bad" : degraded ? "warn" : "");
     const topics = this.#status.topics;
-    if (topics) this.#figure("Events in the store", number(topics.reduce((sum, topic) => sum + topic.events, 0)), "", "");
+    if (topics) this.#figure("Events stored", number(topics.reduce((sum, topic) => sum + topic.events, 0)), "", "");
     const lag = groups.reduce((sum, group) => sum + group.lag + group.pending, 0);
-    this.#figure("Groups behind by", number(lag), ` ${lag === 1 ? "event" : "events"}`, "");
+    this.#figure("Groups behind", number(lag), ` ${lag === 1 ? "event" : "events"}`, "");
     const waiting = queues.reduce((sum, queue) => sum + queue.ready + queue.in_flight + queue.delayed, 0);
-    this.#figure("Queues hold", number(waiting), ` ${waiting === 1 ? "message" : "messages"}`, "");
+    this.#figure("In queues", number(waiting), ` ${waiting === 1 ? "message" : "messages"}`, "");
     const dead = queues.reduce((sum, queue) => sum + queue.dead_letters, 0);
     const parked = groups.reduce((sum, group) => sum + group.parked, 0);
     const aside = parked ? ` dead, ${plural(parked, "event")} parked` : dead === 1 ? " dead letter" : " dead letters";
