@@ -44,13 +44,24 @@ impl ObserveArgs {
 pub struct TraceArgs {
     /// Where to send traces, by OTLP over gRPC, as in `http://localhost:4317`. Absent: there are
     /// no traces, and they cost nothing.
-    #[arg(long, env = "OTLP_ENDPOINT", value_parser = svc_runtime::client::address)]
+    #[arg(long, env = "OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<String>,
 
     /// How many of the traces that begin here are recorded, from `0.0` (none) to `1.0` (all). A
     /// caller that records its trace is always followed.
     #[arg(long, env = "TRACE_SAMPLE", default_value_t = 0.1, value_parser = ratio)]
     pub trace_sample: f64,
+}
+
+fn endpoint(value: &str) -> Result<String, String> {
+    if value.starts_with("https://") {
+        return Err("must be plain http://: run a collector beside the service, as an agent, \
+                    and let that one speak TLS"
+            .into());
+    }
+    svc_runtime::client::address(value).map_err(|_| {
+        "must be the address of a collector, which looks like http://localhost:4317".into()
+    })
 }
 
 fn ratio(value: &str) -> Result<f64, String> {
@@ -148,7 +159,8 @@ mod tests {
             ("--trace-sample", "10", "from 0.0 (none) to 1.0 (all)"),
             ("--trace-sample", "NaN", "from 0.0 (none) to 1.0 (all)"),
             ("--metrics-max-names", "0", "1..=10000"),
-            ("--otlp-endpoint", "collector:4317", "looks like http://"),
+            ("--otlp-endpoint", "collector:4317", "looks like http://localhost:4317"),
+            ("--otlp-endpoint", "https://collector:4317", "must be plain http://"),
         ] {
             let error = parse(&[flag, value]).unwrap_err();
             assert!(error.contains(flag) && error.contains(right), "{error}");

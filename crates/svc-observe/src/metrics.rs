@@ -11,10 +11,10 @@ mod exposition;
 pub mod names;
 pub mod series;
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::Service;
 use catalog::{ITEM_BUCKETS, ITEM_HISTOGRAMS, RECORDED, SECONDS_BUCKETS};
@@ -27,7 +27,7 @@ use series::{Groups, Queues, Topics};
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// One recorder for the process: handles in all its parts point at it.
-static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 
 /// Why there are no metrics.
 #[derive(Debug, thiserror::Error)]
@@ -124,24 +124,24 @@ impl Metrics {
 }
 
 fn recorder() -> Result<PrometheusHandle, MetricsError> {
-    if let Some(recorder) = RECORDER.get() {
+    // Held to the end: of two that start at once one makes it.
+    let mut made = RECORDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(recorder) = &*made {
         return Ok(recorder.clone());
     }
     let mut builder = PrometheusBuilder::new().set_buckets(SECONDS_BUCKETS)?;
     for name in ITEM_HISTOGRAMS {
-        let matcher = metrics_exporter_prometheus::Matcher::Full((*name).to_owned());
-        builder = builder.set_buckets_for_metric(matcher, ITEM_BUCKETS)?;
+        builder =
+            builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), ITEM_BUCKETS)?;
     }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
-        // Two starts at once: the other one's is as good.
-        return RECORDER.get().cloned().ok_or(MetricsError::AlreadySet);
-    }
+    metrics::set_global_recorder(recorder).map_err(|_| MetricsError::AlreadySet)?;
     for described in RECORDED {
         described.describe();
     }
-    Ok(RECORDER.get_or_init(|| handle).clone())
+    *made = Some(handle.clone());
+    Ok(handle)
 }
 
 /// Ends when the metrics are no longer used.

@@ -200,7 +200,7 @@ pub mod collected {
         gauge("redis_memory_used_bytes", &[], "Memory that Redis uses.");
     /// `redis_memory_max_bytes`
     pub const REDIS_MEMORY_MAX_BYTES: Described =
-        gauge("redis_memory_max_bytes", &[], "Memory that Redis may use; absent without a limit.");
+        gauge("redis_memory_max_bytes", &[], "Memory that Redis may use; 0 when no limit is set.");
 
     /// `collector_success`
     pub const COLLECTOR_SUCCESS: Described = gauge(
@@ -250,6 +250,40 @@ mod tests {
         ];
         let named = [TopicCounters::METRICS, GroupCounters::METRICS, QueueCounters::METRICS];
         [RECORDED, &collected, &named.concat()].concat()
+    }
+
+    /// docs/metrics.md, which dashboards and alerts are checked against: name, kind, labels.
+    fn documented() -> Vec<(String, String, Vec<String>)> {
+        let page = include_str!("../../../../docs/metrics.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+        let text = |cell: &str| cell.trim_matches('`').to_owned();
+        cells
+            .map(|cells| {
+                let labels = cells[3].split(',').map(|label| label.trim().to_owned());
+                let labels = labels.filter(|label| !label.is_empty()).collect();
+                (text(cells[1]), text(cells[2]), labels)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_page_of_metrics_tells_of_these_and_no_others() {
+        let documented = documented();
+        assert!(documented.len() > 40, "{documented:?}");
+        let own = |metric: &Described| {
+            let labels = metric.labels.iter().map(|label| (*label).to_owned()).collect();
+            (metric.name.to_owned(), metric.kind.as_str().to_owned(), labels)
+        };
+        let all: Vec<_> = all().iter().map(own).collect();
+        for row in &documented {
+            assert!(all.contains(row), "docs/metrics.md has {row:?}");
+        }
+        // How the telling itself goes is told in words there.
+        let untold = all.iter().filter(|metric| !documented.contains(metric));
+        for (name, ..) in untold {
+            assert!(name.starts_with("collector_"), "docs/metrics.md does not have {name}");
+        }
     }
 
     /// What `promtool check metrics` would say, and that no name is taken twice.
