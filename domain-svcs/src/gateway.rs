@@ -56,7 +56,8 @@ pub struct Args {
     #[arg(long, env = "MESSAGE_QUEUE_URL", default_value = "http://127.0.0.1:50052", value_parser = client::address)]
     pub message_queue_url: String,
 
-    /// How long a request waits for the service that handles it, as in `10s`.
+    /// How long a request waits for the service that handles it, and for its own
+    /// body to come, as in `10s`.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
 

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use system_tests::system::System;
 use system_tests::topology::{GATEWAY, MESSAGE_QUEUE};
 use system_tests::{programs, watch};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -360,6 +362,14 @@ async fn what_is_away_or_slow_is_told_as_it_is_described() {
     let system = System::shop_with(&[(GATEWAY, &["--request-timeout", "1s"])]).await.unwrap();
     let mut document = Document::of(&system).await;
     let product = json!({ "name": "Pen", "price": 3 });
+    // The client itself does not go on.
+    let address = document.url.trim_start_matches("http://").to_owned();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let begun = b"POST /product HTTP/1.1\r\nhost: shop\r\ncontent-length: 99\r\n\r\n{";
+    slow.write_all(begun).await.unwrap();
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
     // Nobody works the queue off.
     system.signal("product-service", Signal::SIGSTOP).unwrap();
     let error = document.fails(504, Method::POST, "/product", "", Some(&product)).await;

@@ -1,5 +1,6 @@
 //! The read model starts from its snapshot and reads only what followed; a snapshot that is
-//! damaged, or of another version, is of no use and does no harm.
+//! damaged, or of another version, is of no use and does no harm. What the event store lost it
+//! forgets.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,10 +16,11 @@ use nix::sys::signal::Signal;
 use proto::eventstore::v1::event_store_client::EventStoreClient;
 use proto::eventstore::v1::load_subject_response::Item;
 use proto::eventstore::v1::{LoadSubjectRequest, SaveSnapshotRequest, Snapshot};
+use redis_link::test_util::PrivateRedis;
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::system::System;
-use system_tests::topology::{EVENT_STORE, MESSAGE_QUEUE};
+use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE, WORKERS};
 use system_tests::watch;
 use tonic::transport::Channel;
 
@@ -176,7 +178,7 @@ async fn a_snapshot_of_several_parts_comes_back_whole() {
         system.signal(name, Signal::SIGTERM).unwrap();
     }
     for name in [READ_MODEL, &replica] {
-        assert!(system.stop(name).await.unwrap().success());
+        assert!(system.ended(name).await.unwrap().success());
     }
     let (_, described) = manifest(&store).await;
     assert!(described["parts"].as_array().unwrap().len() > 1, "{described}");
@@ -185,4 +187,33 @@ async fn a_snapshot_of_several_parts_comes_back_whole() {
     let now = progress(&system).await;
     assert!(now.restored > PRODUCTS / 2 && now.restored + now.applied == PRODUCTS, "{now:?}");
     assert_eq!(products(&system).await, all);
+}
+
+/// Redis comes back without its data: what was read of it must not be served on.
+#[tokio::test]
+async fn it_forgets_what_the_event_store_lost() {
+    let fronts = [EVENT_STORE, MESSAGE_QUEUE, GATEWAY];
+    let all: Vec<&str> = fronts.into_iter().chain(WORKERS).collect();
+    let mut system = System::of(PrivateRedis::start(), &all).await.unwrap();
+    create(&system, 20).await;
+    assert_eq!(products(&system).await.as_array().unwrap().len(), 20);
+    system.redis().kill9();
+    system.redis().restart();
+    let rest = system.rest().unwrap();
+    watch::until("a product after the loss", PATIENCE, || async {
+        let body = Some(json!({ "name": "new", "price": 1 }).to_string());
+        let (status, answer) = rest.send(Method::POST, "/product", body).await?;
+        anyhow::ensure!(status.is_success(), "{answer}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    watch::until("the read model to begin anew", PATIENCE, || async {
+        let list = rest.get("/products").await?;
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
+        anyhow::ensure!(!names.is_empty() && names.iter().all(|name| name == "new"), "{names:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }

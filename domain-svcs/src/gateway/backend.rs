@@ -94,6 +94,11 @@ impl Backend {
         Self { message_queue, timeout, written: Mutex::default() }
     }
 
+    /// How long anybody may take: a service to answer, a client to say what it wants.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Asks a service to do something, and waits until it has.
     pub(super) async fn command(
         &self,

@@ -1,7 +1,7 @@
 //! What requests say: JSON bodies that come whole, in time and of a decent size,
 //! and the entities in them, checked field by field.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -10,10 +10,8 @@ use axum::http::request::Parts;
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::routes::App;
 use crate::model::{self, ENTITY_ID, Kind, Violation};
-
-/// How long a client may take to send its body.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The id in the path.
 pub(super) struct Id(pub(super) String);
@@ -30,11 +28,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 /// A body that is JSON, whatever type it says that it is of.
 pub(super) struct JsonBody(pub(super) Value);
 
-impl<S: Send + Sync> FromRequest<S> for JsonBody {
+impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, state));
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let patience = app.backend.timeout();
+        let body = tokio::time::timeout(patience, Bytes::from_request(request, app));
         let late = |_| {
             let message = "the request body did not come in time";
             ApiError::new(StatusCode::REQUEST_TIMEOUT, message)

@@ -1,9 +1,12 @@
 //! More of a system: the shop with arguments of the test's choice, replicas side by side, logs.
 
+use std::process::ExitStatus;
+
 use anyhow::Context as _;
 use redis_link::test_util::PrivateRedis;
+use tokio::time::timeout;
 
-use super::{Running, System};
+use super::{Running, STOP_LIMIT, System};
 use crate::ports::Port;
 use crate::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE, WORKERS};
 
@@ -32,6 +35,15 @@ impl System {
         self.members.insert(name.clone(), Running { member, process: None });
         self.start(&name).await?;
         Ok(name)
+    }
+
+    /// Waits for the end of a program that was told to stop.
+    ///
+    /// # Errors
+    /// When it doesn't run, or has not ended within [`STOP_LIMIT`].
+    pub async fn ended(&mut self, name: &str) -> anyhow::Result<ExitStatus> {
+        let mut process = self.take(name)?;
+        timeout(STOP_LIMIT, process.ended()).await.context("it did not stop in time")?
     }
 
     /// Everything that a program has logged.
