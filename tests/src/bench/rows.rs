@@ -6,6 +6,8 @@ mod group;
 mod growth;
 mod latency;
 mod queue;
+mod queue_growth;
+mod queue_idle;
 mod queue_limit;
 mod queue_stream;
 mod rest;
@@ -32,6 +34,8 @@ pub struct Effort {
     pub topics: usize,
     /// Idle subscribers where there are many.
     pub subscribers: usize,
+    /// Messages in a queue where there are many.
+    pub messages: usize,
 }
 
 type Run = Box<dyn Fn(Arc<World>, Effort) -> BoxFuture<'static, anyhow::Result<Measured>>>;
@@ -138,6 +142,8 @@ pub fn all() -> Vec<Spec> {
     ]);
     rows.extend(queue::rows());
     rows.extend(growth::rows());
+    rows.extend(queue_growth::rows());
+    rows.extend(queue_idle::rows());
     rows.extend(rest::rows());
     rows
 }

@@ -36,7 +36,7 @@ const MAKERS: usize = 4;
 /// Connections that subscribers are spread over: one carries a thousand streams at most.
 const CONNECTIONS: usize = 16;
 /// How many times the small case it may cost.
-const MOST: f64 = 1.3;
+pub const MOST: f64 = 1.3;
 const TURN: Duration = Duration::from_millis(100);
 /// Calls at the beginning of a turn that are not counted.
 const WARM_UP: usize = 10;
@@ -79,23 +79,24 @@ pub fn rows() -> Vec<Spec> {
     rows
 }
 
-type Found = Vec<Measured>;
+/// What a batch of rows found, in their order.
+pub type Found = Vec<Measured>;
 type Run = fn(Arc<World>, Effort) -> BoxFuture<'static, anyhow::Result<Found>>;
 
 /// Rows that are measured together, when the first of them is asked for.
-struct Batch {
+pub struct Batch {
     run: Run,
     rows: AtomicUsize,
     found: Mutex<Option<Result<Found, String>>>,
 }
 
 impl Batch {
-    fn new(run: Run) -> Arc<Self> {
+    pub fn new(run: Run) -> Arc<Self> {
         Arc::new(Self { run, rows: AtomicUsize::new(0), found: Mutex::new(None) })
     }
 
     /// The next row, in the order in which `run` answers them.
-    fn row(self: &Arc<Self>, name: &'static str) -> Spec {
+    pub fn row(self: &Arc<Self>, name: &'static str) -> Spec {
         let index = self.rows.fetch_add(1, Relaxed);
         let batch = self.clone();
         Spec::new(name, 1, move |world, effort| {
@@ -116,7 +117,7 @@ impl Batch {
 }
 
 /// Measures calls to side 0 and side 1, one at a time, in turns.
-async fn in_turns<F, Fut>(
+pub async fn in_turns<F, Fut>(
     effort: Effort,
     turn: impl Fn(usize) -> anyhow::Result<()>,
     call: F,

@@ -36,6 +36,11 @@ struct Args {
     #[arg(long, env = "BENCH_SUBSCRIBERS", default_value_t = 10_000)]
     subscribers: usize,
 
+    /// Messages where the growth rows have many; a tenth as many leases, and a hundredth as many
+    /// queues and idle polls.
+    #[arg(long, env = "BENCH_MESSAGES", default_value_t = 1_000_000)]
+    messages: usize,
+
     /// Measure only rows whose name contains this, and limits.
     #[arg(long)]
     only: Option<String>,
@@ -66,8 +71,8 @@ async fn main() -> ExitCode {
 async fn bench(args: &Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let world = Arc::new(World::start().await?);
-    let Args { time, events, topics, subscribers, .. } = *args;
-    let effort = Effort { time, events, topics, subscribers };
+    let Args { time, events, topics, subscribers, messages, .. } = *args;
+    let effort = Effort { time, events, topics, subscribers, messages };
     println!(
         "{PAYLOAD}-byte payloads; Redis in memory only (no append-only file); client, services and \
          Redis share {} cores\n",
