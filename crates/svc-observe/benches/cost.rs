@@ -23,7 +23,7 @@ use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use proto::eventstore::v1::FILE_DESCRIPTOR_SET;
 use svc_observe::Service;
 use svc_observe::args::TraceArgs;
-use svc_observe::context::{context_of, inject};
+use svc_observe::context::{context_of, inject, map_entries};
 use svc_observe::metrics::Metrics;
 use svc_observe::rpc::{Measure, Observe, ObserveLayer, ServerTrace};
 use svc_observe::trace::Traces;
@@ -162,6 +162,10 @@ fn headers(traces: &Traces) {
     let span = traces.spans().server("work", None);
     let attached = span.context().clone().attach();
     row("  putting the context in", per_one(TIMES, put));
+    let entries = || {
+        black_box(map_entries(7));
+    };
+    row("  the same, as fields of an encoded event", per_one(TIMES, entries));
     drop(attached);
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     row(

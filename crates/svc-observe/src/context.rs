@@ -10,6 +10,8 @@ use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use prost::bytes::{Bytes, BytesMut};
+use prost::encoding::{WireType, encode_key, encode_varint, string};
 
 /// Header with trace id, span id and whether the trace is recorded.
 pub const TRACEPARENT: &str = "traceparent";
@@ -67,6 +69,29 @@ impl<H: Headers> Injector for Into<'_, H> {
     }
 }
 
+/// The current context as entries of the protobuf field `tag`, a `map<string, string>`: put in
+/// front of or behind an encoded message, they are headers of it. Empty when nothing is recorded,
+/// so that what is stored of unrecorded traces is what came.
+#[must_use]
+pub fn map_entries(tag: u32) -> Bytes {
+    let mut headers = Vec::<(&'static str, String)>::new();
+    Context::map_current(|cx| {
+        if cx.has_active_span() && cx.span().span_context().is_sampled() {
+            inject_context(cx, &mut headers);
+        }
+    });
+    let mut entries = BytesMut::new();
+    for (name, value) in headers {
+        let name = name.to_owned();
+        let length = string::encoded_len(1, &name) + string::encoded_len(2, &value);
+        encode_key(tag, WireType::LengthDelimited, &mut entries);
+        encode_varint(length as u64, &mut entries);
+        string::encode(1, &name, &mut entries);
+        string::encode(2, &value, &mut entries);
+    }
+    entries.freeze()
+}
+
 /// The context in headers, if there is a valid one.
 pub fn context_of<K: AsRef<str>, V: AsRef<str>>(
     headers: impl IntoIterator<Item = (K, V)>,
@@ -120,6 +145,10 @@ pub fn link_to(context: SpanContext) {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use proto::eventstore::v1::Event;
+    use proto::messagequeue::v1::Message;
+
     use super::*;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -166,11 +195,38 @@ mod tests {
         assert_eq!(context.trace_state().header(), "");
     }
 
+    /// Both have their headers in field 7 and 4.
+    #[test]
+    fn a_context_is_spliced_into_encoded_events_and_messages() {
+        let own = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        let event = Event { id: Some("e".into()), headers: own.clone(), ..Event::default() };
+        let message = Message { r#type: "t".into(), headers: own, ..Message::default() };
+        let context = |parent: &str| {
+            let context = context_of([(TRACEPARENT, parent), (TRACESTATE, "v=1")]).unwrap();
+            Context::new().with_remote_span_context(context)
+        };
+        let entered = context(PARENT).attach();
+        let spliced = [&map_entries(7)[..], &event.encode_to_vec()].concat();
+        let mut decoded = Event::decode(&spliced[..]).unwrap();
+        assert_eq!(decoded.headers.remove(TRACEPARENT).unwrap(), PARENT);
+        assert_eq!(decoded.headers.remove(TRACESTATE).unwrap(), "v=1");
+        assert_eq!(decoded, event);
+        let spliced = [&message.encode_to_vec()[..], &map_entries(4)].concat();
+        let mut decoded = Message::decode(&spliced[..]).unwrap();
+        assert_eq!(decoded.headers.remove(TRACEPARENT).unwrap(), PARENT);
+        assert_eq!(decoded.headers.remove(TRACESTATE).unwrap(), "v=1");
+        assert_eq!(decoded, message);
+        drop(entered);
+        let _unrecorded = context(&PARENT.replace("-01", "-00")).attach();
+        assert!(map_entries(7).is_empty());
+    }
+
     #[test]
     fn without_a_context_nothing_is_put_anywhere() {
         let mut headers = HashMap::new();
         inject(&mut headers);
         assert!(headers.is_empty());
         link_to(SpanContext::empty_context());
+        assert!(map_entries(7).is_empty());
     }
 }
