@@ -17,7 +17,7 @@ FRONTS = PROGRAM_IMAGES[:2]
 # that this list ends.
 PENDING = {
     "--admin-listen", "--tls-cert", "--tls-key", "--auth", "--auth-tokens", "--auth-rules", "--no-reflection",
-    "--redis-ca", "--redis-username", "--redis-password-file",
+    "--redis-ca", "--redis-username", "--redis-password-file", "--services-ca", "--services-token-file",
 }
 # Secrets that programs take from the environment alone.
 VARIABLES_WITHOUT_FLAG = {"SMTP_PASSWORD"}
@@ -30,7 +30,8 @@ def problem(text):
 
 
 def documents(path):
-    return [document for document in yaml.safe_load_all(Path(path).read_text()) if document]
+    """Of a file, whose ending may be left out."""
+    return [document for document in yaml.safe_load_all(Path(path).with_suffix(".yaml").read_text()) if document]
 
 
 def name_of(document):
@@ -68,8 +69,9 @@ def workloads(path):
     return [document for document in documents(path) if document["kind"] in ("Deployment", "StatefulSet")]
 
 
-def rules(paths):
+def rules(secrets, paths):
     """What the linter does not know: the shutdown fits, tokens are not mounted, what is named is there."""
+    keys = {document["metadata"]["name"]: set(document["data"]) for document in documents(secrets)}
     for path in paths:
         everything = documents(path)
         overlay = Path(path).stem
@@ -101,6 +103,12 @@ def rules(paths):
                 config = volume.get("configMap", {}).get("name")
                 if config and ("ConfigMap", config) not in names:
                     problem(f"{what} mounts ConfigMap {config}, which is not there")
+                secret = volume.get("secret", {})
+                if secret and secret["secretName"] not in keys:
+                    problem(f"{what} mounts Secret {secret['secretName']}, which is not made")
+                for item in secret.get("items", []):
+                    if item["key"] not in keys.get(secret["secretName"], ()):
+                        problem(f"{what}: Secret {secret['secretName']} has no {item['key']}")
             if name in FRONTS:
                 pre_stop = containers(document)[0]["lifecycle"]["preStop"]["sleep"]["seconds"]
                 # 25 s is the most that a shutdown may take (MAX_SHUTDOWN_TIMEOUT), and 1 s its last resort.
@@ -223,7 +231,7 @@ def main():
     if check == "schemas":
         schemas(rest)
     elif check == "rules":
-        rules(rest)
+        rules(rest[0], rest[1:])
     elif check == "compose":
         compose(*rest)
     elif check == "flags":

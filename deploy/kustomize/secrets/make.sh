@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes the secrets of the production overlays, in files/ beside this: the user file of Redis with the
 # passwords of the services and of the operator (who may do everything), an authority with certificates
-# for Redis and both services, and a token for each caller named (without a name: operator). Clients need
-# files/ca.crt and, of files/tokens/, their own token. What is there already stays: remove a file to have
-# it made anew.
-#   deploy/kustomize/secrets/make.sh operator shop-billing
+# for Redis and both services, and tokens for operator, order-shop and each other caller named. Clients
+# need files/ca.crt and, of files/tokens/, their own token. What is there already stays: remove a file to
+# have it made anew.
+#   deploy/kustomize/secrets/make.sh billing
 #   kubectl apply -k deploy/kustomize/secrets
 # NAMESPACE (messaging) is where the services will run, DAYS (365) how long certificates are good for.
 set -euo pipefail
@@ -39,8 +39,7 @@ for name in redis event-store-svc message-queue-svc; do
   rm -f "$name.csr" "$name.ext"
 done
 
-[ $# -gt 0 ] || set -- operator
-for caller in "$@"; do
+for caller in operator order-shop "$@"; do
   [ -e "tokens/$caller" ] || printf %s "$(random)" >"tokens/$caller"
 done
 # The services need not know the tokens themselves.
