@@ -97,6 +97,11 @@ impl LinkError {
         Self::OutcomeUnknown(Some(detail(&"no answer in time", true)))
     }
 
+    /// A write that was made, and is not known to have got as far as asked.
+    pub(crate) fn not_durable(why: &dyn std::fmt::Display) -> Self {
+        Self::OutcomeUnknown(Some(detail(why, false)))
+    }
+
     fn of_code(code: &str, error: &dyn std::fmt::Display) -> Self {
         match code {
             // This server will not serve this connection; another may.

@@ -9,6 +9,7 @@
 
 pub mod blocking;
 pub mod config;
+pub mod durability;
 pub mod error;
 pub mod link;
 pub mod pubsub;
@@ -20,6 +21,7 @@ pub mod values;
 
 pub use blocking::{Blocking, BlockingConnection};
 pub use config::RedisArgs;
+pub use durability::Durability;
 pub use error::LinkError;
 pub use link::{Lane, Link};
 pub use pubsub::{Bell, Bells, Mail, Mailbox};

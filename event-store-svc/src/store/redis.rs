@@ -85,7 +85,7 @@ impl RedisStore {
         let appends = AppendWork {
             link: link.clone(),
             scripts: scripts.clone(),
-            durability: Arc::new(DurabilityGate::default()),
+            durability: Arc::new(DurabilityGate::new(&link)),
             auto_create,
             hasher: RandomState::new(),
         };
