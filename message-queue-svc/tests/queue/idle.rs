@@ -1,4 +1,4 @@
-//! Many consumers that wait for nothing.
+//! Many consumers that wait for nothing. What they cost is measured by `make bench`.
 
 use std::time::Duration;
 
@@ -51,14 +51,8 @@ async fn ten_thousand_long_polls_share_few_connections_and_are_served_at_once() 
     };
     tokio::time::timeout(Duration::from_secs(60), listening).await.unwrap();
     let clients = field(&redis.cli(&["INFO", "clients"]), "connected_clients");
-    assert!(clients < 30.0, "{clients} connections");
-    let cpu = || {
-        let info = redis.cli(&["INFO", "cpu"]);
-        field(&info, "used_cpu_user") + field(&info, "used_cpu_sys") + own_cpu()
-    };
-    let (before, since) = (cpu(), tokio::time::Instant::now());
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    println!("idle: {:.1} % of a core", (cpu() - before) / since.elapsed().as_secs_f64() * 100.0);
+    // One of them is the one that asks.
+    assert!(clients - 1.0 <= 32.0, "{clients} connections");
     for n in [0, 1, QUEUES / 2, QUEUES - 1] {
         service.create(&format!("q{n}"), pb::QueueSettings::default()).await;
         let sent = tokio::time::Instant::now();
@@ -68,10 +62,4 @@ async fn ten_thousand_long_polls_share_few_connections_and_are_served_at_once() 
         // 100 ms on a machine that does nothing else; tests share theirs.
         assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
     }
-}
-
-fn own_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }

@@ -240,6 +240,39 @@ async fn an_fsync_is_asked_for_where_redis_does_not_do_it_anyway() {
 }
 
 #[tokio::test]
+async fn durable_sends_of_a_stream_share_their_waits_and_keep_their_order() {
+    let server = Some(valkey_server());
+    // appendfsync everysec: each wait lasts up to a second.
+    let redis =
+        PrivateRedis::start_with(Options { append_only: true, server, ..Options::default() });
+    let mut service = Replica::start(&redis, &[]).await;
+    let since = tokio::time::Instant::now();
+    let request = |n: usize| pb::SendRequest {
+        queue: "q".into(),
+        messages: vec![outgoing(&n.to_string())],
+        // Every tenth does not wait, and does not overtake.
+        durability: if n % 10 == 9 { 0 } else { pb::Durability::Fsynced.into() },
+    };
+    let requests = futures::stream::iter((0..300).map(request));
+    let mut answers = service.mq.send_stream(requests).await.unwrap().into_inner();
+    let mut ids = Vec::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        let Some(pb::send_stream_response::Result::Sent(sent)) = answer.result else {
+            panic!("{answer:?}")
+        };
+        let fsynced = sent.durability() == pb::Durability::Fsynced;
+        assert_eq!(fsynced, ids.len() % 10 != 9);
+        ids.push(sent.results[0].message_id.clone());
+    }
+    assert!(since.elapsed() < LIMIT, "{:?}", since.elapsed());
+    let got = service.receive_now("q", 1_000).await;
+    let wanted: Vec<_> = (0..300).map(|n| n.to_string()).collect();
+    assert_eq!(texts(&got), wanted, "stored in the order of the requests");
+    let stored: Vec<_> = got.iter().map(|got| got.message.clone().unwrap().id.unwrap()).collect();
+    assert_eq!(stored, ids, "answered in the order of the requests");
+}
+
+#[tokio::test]
 async fn a_replicated_send_waits_for_its_replica() {
     // Otherwise the primary waits 5 s for more replicas to come.
     let extra = ["--repl-diskless-sync-delay", "0"].map(String::from).to_vec();

@@ -12,7 +12,7 @@ pub const REGISTRY: &str = "mq:queues";
 pub const KEEPER: &str = "mq:keeper";
 
 /// What the keys of a queue are called, in the order in which `lib.lua` names them.
-const PARTS: [&str; 23] = [
+const PARTS: [&str; 24] = [
     "meta",
     "body",
     "ready",
@@ -26,6 +26,7 @@ const PARTS: [&str; 23] = [
     "expiry",
     "heads",
     "waiting",
+    "waiting:since",
     "dead",
     "dead:body",
     "done:0",

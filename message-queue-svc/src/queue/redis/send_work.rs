@@ -24,7 +24,7 @@ use crate::queue::{Lease, QueueResult, SendOutcome};
 /// What a request costs besides its messages.
 const REQUEST_BYTES: usize = 16;
 /// Waits for the disk or for replicas that are under way at once: each has a connection.
-const WAITS: usize = 4;
+const WAITS: usize = 8;
 
 /// A request and how far it must get.
 #[derive(Clone, Debug)]

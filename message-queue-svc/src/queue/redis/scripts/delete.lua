@@ -4,6 +4,6 @@
 -- ARGV: none.
 -- Returns: 1 removed, 0 it did not exist.
 if call('EXISTS', META) == 0 then return 0 end
-for i = 1, 22 do call('UNLINK', KEYS[i]) end
+for i = 1, QUEUE_KEYS - 1 do call('UNLINK', KEYS[i]) end
 ring = true
 return finish(1)

@@ -4,7 +4,14 @@ local made
 local function ends()
   if made then return made end
 
-  -- Forgets a message that is no longer in any list or set but EXPIRY.
+  -- Takes a message that nobody has out of where it is. In a LIST its entry stays.
+  local function unlist(id, entry, record)
+    if call('ZREM', DELAYED, entry) == 1 then return end
+    local _, _, key = head(record)
+    if not (is_ordered(id) and leave_waiting(id, key)) then ghosts(1) end
+  end
+
+  -- Forgets a message that is no longer in any list or set but EXPIRY and WAITING.
   local function forget(id, record)
     call('HDEL', BODY, id)
     call('HDEL', AGAIN, id)
@@ -12,7 +19,7 @@ local function ends()
     call('ZREM', EXPIRY, id)
     if is_ordered(id) then
       local _, _, key = head(record)
-      release_key(key, id)
+      if not leave_waiting(id, key) then release_key(key, id) end
     end
   end
 
@@ -91,7 +98,7 @@ local function ends()
         -- Being handled: looked at again when that should have ended.
         call('ZADD', EXPIRY, math.max(lease_deadline(lease), now + 1000), id)
       else
-        if call('ZREM', DELAYED, entry) == 0 then ghosts(1) end
+        unlist(id, entry, record)
         local _, generation, failures = parse(entry)
         to_dead(id, generation, failures, record, EXPIRED, nil)
       end
@@ -100,7 +107,7 @@ local function ends()
   end
 
   made = {
-    forget = forget, drop_dead = drop_dead, to_dead = to_dead, give_back = give_back,
+    unlist = unlist, forget = forget, drop_dead = drop_dead, to_dead = to_dead, give_back = give_back,
     sweep = sweep,
   }
   return made

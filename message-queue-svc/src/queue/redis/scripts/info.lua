@@ -24,6 +24,10 @@ for _, list in ipairs({ HIGH, HANDOFF, READY, LOW }) do
     end
   end
 end
+-- What waits behind its key's first message, which may be in the works for long.
+local longest = call('ZRANGE', SINCE, 0, 0)[1]
+local record = longest and call('HGET', BODY, longest)
+if record then oldest = math.min(oldest or math.huge, (struct.unpack('>I6', record))) end
 local sent, acked, slot = 0, 0, math.floor(now / 5000)
 local stats = call('HGETALL', STATS)
 for i = 1, #stats, 2 do

@@ -17,8 +17,10 @@
 -- it, because looking for it would be O(n): BODY has nothing for it any more,
 -- whoever pops it drops it, and `ghosts` of META counts them.
 local META, BODY, READY, HIGH, LOW, HANDOFF, LEASED, DELAYED, AGAIN, ERRORS, EXPIRY, HEADS,
-  WAITING, DEAD, DEADREC, DONE0, DONE1, DEDUP0, DEDUP1, STATS, CONSUMERS, TAKES, BELL =
-  unpack(KEYS, 1, 23)
+  WAITING, SINCE, DEAD, DEADREC, DONE0, DONE1, DEDUP0, DEDUP1, STATS, CONSUMERS, TAKES, BELL =
+  unpack(KEYS, 1, 24)
+-- How many these are; what a script needs besides follows.
+local QUEUE_KEYS = 24
 
 local call = redis.call
 local clock = call('TIME')

@@ -20,8 +20,7 @@ end
 
 -- Those that wait behind their key's head first, or they would become heads.
 for _, member in ipairs(call('ZRANGE', WAITING, 0, limit - 1)) do
-  call('ZREM', WAITING, member)
-  drop(waiting_entry(member), true)
+  drop(waiting_entry(member), false)
 end
 for _, list in ipairs({ HIGH, HANDOFF, READY, LOW }) do
   if taken < limit then

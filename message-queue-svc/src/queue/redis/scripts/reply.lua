@@ -9,7 +9,7 @@ local answer, acked = {}, 0
 local kept = tonumber(call('HGET', META, 'reply_retention') or 60000)
 for i = 1, #ARGV / 3 do
   local entry, content, here = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
-  local key, channel = KEYS[22 + 2 * i], KEYS[23 + 2 * i]
+  local key, channel = KEYS[QUEUE_KEYS + 2 * i - 1], KEYS[QUEUE_KEYS + 2 * i]
   local id, generation = parse(entry)
   if not expects_reply(id) then
     answer[i] = 'N'

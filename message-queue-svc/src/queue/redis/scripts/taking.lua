@@ -27,7 +27,7 @@ local function begin_take()
   local take = {
     wanted = tonumber(ARGV[1]), max_bytes = tonumber(ARGV[2]), taker = ARGV[6], number = ARGV[7],
     more = false, due = first_due(), rate = tonumber(settings[5] or 0), tokens = 0,
-    leases = {}, leased = 0, bytes = 0, ghosts = 0, full = false,
+    leases = {}, leased = 0, ordered = {}, bytes = 0, ghosts = 0, full = false,
   }
   if is_due(take.due) then
     take.more = ends().sweep(100)
@@ -104,6 +104,9 @@ local function fill(take)
           ends().to_dead(string.sub(entry, 1, ID), generation, failures, record, EXPIRED, nil)
         else
           if not lease_one(take, entry, #record) then return i end
+          if string.byte(entry, ID) ~= 48 and is_ordered(entry) then
+            take.ordered[#take.ordered + 1] = string.sub(entry, 1, ID)
+          end
           result[size + 1] = entry
           result[size + 2] = record
           size = size + 2
@@ -145,6 +148,7 @@ local function end_take(take)
   if leased > 0 then
     call('HSET', TAKES, take.taker, take.number .. ' ' .. take.score, '#', take.turn + 1)
     many('ZADD', LEASED, take.leases)
+    many('ZREM', SINCE, take.ordered)
     due[1] = math.min(due[1] or take.deadline, take.deadline)
   end
   ghosts(-take.ghosts)

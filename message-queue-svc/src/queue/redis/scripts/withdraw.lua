@@ -4,7 +4,7 @@
 -- Returns: 'WITHDRAWN', 'IN_PROGRESS', 'GONE' (acked without a reply), or the
 --   reply as an array of one.
 local id = ARGV[1]
-local reply = call('GET', KEYS[24])
+local reply = call('GET', KEYS[QUEUE_KEYS + 1])
 if reply then return { reply } end
 local record = call('HGET', BODY, id)
 if not record then
@@ -13,6 +13,6 @@ if not record then
 end
 local entry = current(id)
 if call('ZSCORE', LEASED, entry) then return 'IN_PROGRESS' end
-if call('ZREM', DELAYED, entry) == 0 then ghosts(1) end
+ends().unlist(id, entry, record)
 ends().forget(id, record)
 return finish('WITHDRAWN')
