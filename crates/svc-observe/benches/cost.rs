@@ -25,8 +25,10 @@ use svc_observe::Service;
 use svc_observe::args::TraceArgs;
 use svc_observe::context::{context_of, inject, map_entries};
 use svc_observe::metrics::Metrics;
-use svc_observe::rpc::{Measure, Observe, ObserveLayer, ServerTrace};
+use svc_observe::rpc::{Measure, Observe, ObserveLayer, ServerTrace, around};
 use svc_observe::trace::Traces;
+use svc_runtime::health::Readiness;
+use tonic::service::Routes;
 use tower::{Layer as _, Service as _, service_fn};
 
 const SERVICE: Service = Service { name: "bench", version: "0.0.0" };
@@ -150,6 +152,36 @@ fn calls(traces: [&Traces; 2]) {
     row("  metrics and a trace that is recorded", call_with((measure(), all()), None) - bare);
 }
 
+/// A health check through tonic's routes, as a server calls them.
+fn check_with(around: impl FnOnce(Routes) -> Routes) -> f64 {
+    let (_, health) = Readiness::new(&[]);
+    let mut routes = around(Routes::new(health)).prepare();
+    per_one(20_000, || {
+        let body = Full::new(bytes::Bytes::from_static(&[0; 5]));
+        let request = Request::post("http://h/grpc.health.v1.Health/Check")
+            .header("content-type", "application/grpc")
+            .body(tonic::body::Body::new(body))
+            .unwrap();
+        let response = routes.call(request).now_or_never().unwrap().unwrap();
+        black_box(response.into_body().collect().now_or_never().unwrap().unwrap());
+    })
+}
+
+fn routes(traces: &Traces) {
+    println!("a health check through tonic's routes, beyond one without the layer");
+    let descriptors = [tonic_health::pb::FILE_DESCRIPTOR_SET];
+    let measure = || Measure::new(&descriptors).unwrap();
+    let trace = || ServerTrace::new(traces.spans(), &descriptors).unwrap();
+    let bare = check_with(|routes| routes);
+    row("  (the check itself)", bare);
+    let off = (None::<Measure>, None::<ServerTrace>);
+    row("  layer there, metrics and traces off", check_with(|r| around(r, off)) - bare);
+    let metrics = (Some(measure()), None::<ServerTrace>);
+    row("  metrics", check_with(|r| around(r, metrics)) - bare);
+    let both = (Some(measure()), Some(trace()));
+    row("  metrics and a trace that is recorded", check_with(|r| around(r, both)) - bare);
+}
+
 fn headers(traces: &Traces) {
     println!("headers of an event or message");
     const TIMES: usize = 200_000;
@@ -189,5 +221,6 @@ async fn main() {
     let (none, all) = (traces(0.0), traces(1.0));
     counting(&metrics);
     calls([&none, &all]);
+    routes(&all);
     headers(&all);
 }
