@@ -60,17 +60,16 @@ impl Bells {
     /// once as soon as the channel is subscribed.
     #[must_use]
     pub fn subscribe(&self, channel: &str) -> Bell {
-        let listening = self.listen(channel);
-        let mut channels = self.shared.channels();
-        let entry = channels.entry(Arc::clone(&listening.name)).or_default();
-        let sender = entry.bell.get_or_insert_with(|| watch::channel(Rung::default()).0);
-        let mut receiver = sender.subscribe();
-        if entry.listeners > 1 {
-            // Already subscribed by another: it can have missed nothing, but
-            // its caller looks after it listens, as with the first.
-            receiver.mark_changed();
-        }
-        drop(channels);
+        let (receiver, listening) = self.listen(channel, |entry| {
+            let sender = entry.bell.get_or_insert_with(|| watch::channel(Rung::default()).0);
+            let mut receiver = sender.subscribe();
+            if entry.listeners > 1 {
+                // Already subscribed by another: it can have missed nothing, but
+                // its caller looks after it listens, as with the first.
+                receiver.mark_changed();
+            }
+            receiver
+        });
         Bell { receiver, _listening: listening }
     }
 
@@ -79,28 +78,30 @@ impl Bells {
     #[must_use]
     pub fn subscribe_all(&self, channel: &str, capacity: usize) -> Mailbox {
         let (sender, receiver) = mpsc::channel(capacity.max(2));
-        let mut listening = self.listen(channel);
-        let mut channels = self.shared.channels();
-        let entry = channels.entry(Arc::clone(&listening.name)).or_default();
-        let id = entry.next_mailbox;
-        entry.next_mailbox += 1;
-        entry.mailboxes.push((id, sender));
+        let (id, mut listening) = self.listen(channel, |entry| {
+            let id = entry.next_mailbox;
+            entry.next_mailbox += 1;
+            entry.mailboxes.push((id, sender));
+            id
+        });
         listening.mailbox = Some(id);
-        drop(channels);
         Mailbox { receiver, _listening: listening }
     }
 
-    fn listen(&self, channel: &str) -> Listening {
+    /// Counts a listener and puts in what wakes it, at once: a channel that was
+    /// subscribed before it has its bell would not ring it.
+    fn listen<T>(&self, channel: &str, add: impl FnOnce(&mut Channel) -> T) -> (T, Listening) {
         let name: Arc<str> = channel.into();
         let mut channels = self.shared.channels();
         let entry = channels.entry(Arc::clone(&name)).or_default();
         entry.listeners += 1;
+        let added = add(entry);
         if entry.listeners == 1 {
             // The task is gone only when the process ends.
             let _ = self.shared.changed.send(Arc::clone(&name));
         }
         drop(channels);
-        Listening { shared: Arc::clone(&self.shared), name, mailbox: None }
+        (added, Listening { shared: Arc::clone(&self.shared), name, mailbox: None })
     }
 }
 

@@ -261,7 +261,11 @@ fn on_path(name: &str) -> bool {
 
 /// A port below those that the kernel gives to outgoing connections: one of these could take the
 /// port of a server that is down for a moment, and even connect to itself.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let seed = RandomState::new().hash_one(std::process::id());
     let ports = (0..500_u64).map(|step| {
@@ -277,7 +281,7 @@ fn wait_until_serving(server: &mut Child, port: u16) -> bool {
         if server.try_wait().is_ok_and(|status| status.is_some()) {
             return false;
         }
-        if ping(port).is_ok_and(|answer| answer.starts_with(b"+PONG")) {
+        if serving(port).is_ok_and(|process| process == server.id()) {
             return true;
         }
         // A process tells of no other way that its port is open.
@@ -286,13 +290,25 @@ fn wait_until_serving(server: &mut Child, port: u16) -> bool {
     false
 }
 
-fn ping(port: u16) -> std::io::Result<Vec<u8>> {
+/// Which process serves there, once it serves: another one may have been faster to take the port,
+/// and ours has not found out yet.
+fn serving(port: u16) -> std::io::Result<u32> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(b"PING\r\n")?;
-    let mut answer = [0; 64];
-    let length = stream.read(&mut answer)?;
-    Ok(answer[..length].to_vec())
+    let mut ask = |command: &[u8], answer: &mut [u8]| {
+        stream.write_all(command)?;
+        stream.read(answer)
+    };
+    let mut answer = [0; 8192];
+    let length = ask(b"PING\r\n", &mut answer)?;
+    if !answer[..length].starts_with(b"+PONG") {
+        return Err(std::io::ErrorKind::NotConnected.into());
+    }
+    let length = ask(b"INFO server\r\n", &mut answer)?;
+    let info = String::from_utf8_lossy(&answer[..length]);
+    let process = info.lines().find_map(|line| line.strip_prefix("process_id:"));
+    let process = process.and_then(|process| process.trim().parse().ok());
+    process.ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }
 
 impl Running {
@@ -343,4 +359,19 @@ fn flatten(value: &redis::Value, lines: &mut String) {
         other => lines.push_str(&format!("{other:?}")),
     }
     lines.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_server_on_the_port_is_not_taken_for_ours() {
+        let other = PrivateRedis::start();
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options::default();
+        let mut ours = PrivateRedis { options, directory, port: other.port, running: None };
+        assert!(!ours.try_run());
+        assert_eq!(other.cli(&["PING"]), "PONG\n");
+    }
 }

@@ -208,11 +208,17 @@ impl Group {
         }
     }
 
+    /// An event is parked once, also when it was parked before a reset.
+    pub fn park(&mut self, sequence: u64) {
+        self.parked.retain(|parked| *parked != sequence);
+        self.parked.push(sequence);
+    }
+
     /// A delivery failed; with the third failure it is parked.
     pub fn fail(&mut self, events: &[Event], sequence: u64) {
         let failures = self.failures.get(&sequence).copied().unwrap_or(0) + 1;
         if failures >= 3 {
-            self.parked.push(sequence);
+            self.park(sequence);
             self.finish(events, sequence);
         } else {
             self.leased.remove(&sequence);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proto::eventstore::v1::ListTopicsRequest;
 use proto::eventstore::v1::topics_client::TopicsClient;
+use redis_link::test_util::free_port;
 
 /// A running program; killed when dropped.
 pub struct Replica {
@@ -15,11 +16,10 @@ pub struct Replica {
 
 impl Replica {
     pub async fn start(redis_url: &str) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = free.local_addr().unwrap().to_string();
-        drop(free);
+        // Free also while it is dead: no outgoing connection gets it.
+        let listen = format!("127.0.0.1:{}", free_port());
         let child = run(&listen, redis_url);
-        let replica =
+        let mut replica =
             Self { url: format!("http://{listen}"), redis_url: redis_url.to_owned(), child };
         replica.ready().await;
         replica
@@ -36,15 +36,18 @@ impl Replica {
         self.ready().await;
     }
 
-    async fn ready(&self) {
+    async fn ready(&mut self) {
         let channel = svc_runtime::client::channel(&self.url, 1).unwrap();
         let mut topics = TopicsClient::new(channel);
         let ready = async {
             while topics.list_topics(ListTopicsRequest::default()).await.is_err() {
+                // Or else another service could be taken for this one.
+                assert_eq!(self.child.try_wait().unwrap(), None, "the replica ended");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(20), ready).await.expect("the replica is ready");
+        assert_eq!(self.child.try_wait().unwrap(), None, "the replica ended");
     }
 }
 

@@ -60,7 +60,7 @@ impl Player<'_> {
         match how {
             How::Retry => state.fail(&events, sequence),
             How::Park => {
-                state.parked.push(sequence);
+                state.park(sequence);
                 state.finish(&events, sequence);
             }
             How::Ack | How::Skip | How::Extend => state.finish(&events, sequence),
