@@ -257,3 +257,28 @@ async fn replicas_that_trim_at_once_count_once() {
     is_consistent(&replicas[0], "t").await;
     assert_eq!(sequences(&replicas[1].read_all("t").await), (2_951..=3_000).collect::<Vec<_>>());
 }
+
+/// A group that comes, or goes back, between the look at all groups and the removal is spared: the
+/// script itself, as the two cannot be made to meet through the service.
+#[tokio::test]
+async fn nothing_is_removed_once_a_group_has_come_or_gone_back() {
+    const TRIM: &str = include_str!("../src/store/redis/scripts/trim.lua");
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    thirty(&service, "t").await;
+    let first = service.read_all("t").await[0].position.clone();
+    let changes = || redis.cli(&["HGET", "es:{t}:meta", "groups_changed"]).trim().to_owned();
+    let trim = |changes: &str| {
+        let keys = ["es:{t}:log", "es:{t}:meta", "es:{t}:s:s0"];
+        let call = ["EVAL", TRIM, "3", keys[0], keys[1], keys[2]];
+        redis.cli(&[&call[..], &[&first, &first, "1", "1", "1", changes, "1"]].concat())
+    };
+    service.create_group("t", "g", GroupSettings::default()).await;
+    assert_eq!((changes(), trim("0")), ("1".into(), "0\n".into()));
+    let reset = ResetGroupRequest { topic: "t".into(), group: "g".into(), start: None };
+    service.groups().reset_group(reset).await.unwrap();
+    assert_eq!((changes(), trim("1")), ("2".into(), "0\n".into()));
+    assert_eq!(service.read_all("t").await.len(), 30);
+    assert_eq!(trim("2"), "1\n");
+    assert_eq!(service.read_all("t").await.len(), 29);
+}

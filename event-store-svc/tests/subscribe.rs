@@ -16,7 +16,9 @@ use proto::eventstore::v1::start::At;
 use proto::eventstore::v1::subscribe_response::Message;
 use proto::eventstore::v1::*;
 use redis_link::test_util::PrivateRedis;
+use support::proxy::Proxy;
 use support::*;
+use tonic::Code;
 
 #[tokio::test]
 async fn a_subscription_catches_up_and_goes_on() {
@@ -120,4 +122,41 @@ async fn a_slow_subscriber_falls_behind_and_loses_nothing() {
         }
     }
     assert!(fell_behind, "200 pages of 640 KiB do not fit into the ring");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_is_told_when_retention_was_faster() {
+    let redis = PrivateRedis::start();
+    let proxy = Proxy::start(&format!("127.0.0.1:{}", redis.port())).await;
+    let far = Service::start_at(&format!("redis://127.0.0.1:{}", proxy.port()), &[]).await;
+    let near = Service::start(&redis).await;
+    near.append("t", vec![event("", "a")]).await.unwrap();
+    let mut stream = far.subscribe("t", None).await;
+    assert_eq!(take(&mut stream, 1).await, [1]);
+    // What comes and goes while its replica hears nothing of Redis.
+    proxy.stall();
+    near.append("t", (0..9).map(|_| event("", "a")).collect()).await.unwrap();
+    let all = near.read_all("t").await;
+    let before = Some(truncate_topic_request::Before::BeforePosition(all[7].position.clone()));
+    let request = TruncateTopicRequest { topic: "t".into(), before };
+    assert_eq!(near.topics().truncate_topic(request).await.unwrap().into_inner().removed, 7);
+    proxy.heal();
+    let end = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => assert!(
+                    !matches!(message.message, Some(Message::Event(_))),
+                    "events after a gap: {message:?}"
+                ),
+                Ok(None) => panic!("a subscription ends with a status"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let end = tokio::time::timeout(Duration::from_secs(10), end).await.expect("it ends");
+    let facts = assert_error(&end, Code::OutOfRange, "POSITION_TRIMMED");
+    assert_eq!(facts.metadata["first_position"], all[7].position);
+    // It goes on with what is left.
+    let mut stream = far.subscribe("t", None).await;
+    assert_eq!(take(&mut stream, 3).await, [8, 9, 10]);
 }

@@ -175,3 +175,33 @@ async fn without_auto_create_topics_must_be_created() {
     append().await.unwrap();
     service.groups().create_group(group).await.unwrap();
 }
+
+/// Whoever deletes and whoever makes topics at the same time: one that is there is listed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_made_while_it_is_deleted_is_listed() {
+    let redis = PrivateRedis::start();
+    let replicas = [Service::start(&redis).await, Service::start(&redis).await];
+    for round in 0..60 {
+        let name = format!("t-{round}");
+        create(&replicas[0], &name, None).await.unwrap();
+        let deleting = async {
+            for _ in 0..3 {
+                let request = DeleteTopicRequest { topic: name.clone() };
+                let _ = replicas[0].topics().delete_topic(request).await;
+            }
+        };
+        let making = async {
+            for _ in 0..3 {
+                let _ = create(&replicas[1], &name, None).await;
+                let _ = replicas[1].append(&name, vec![event("", "s")]).await;
+            }
+        };
+        tokio::join!(deleting, making);
+        let request = ListTopicsRequest { page_size: 1_000, ..Default::default() };
+        let listed = replicas[0].topics().list_topics(request).await.unwrap().into_inner().topics;
+        let listed = listed.iter().any(|topic| topic.topic == name);
+        let request = GetTopicRequest { topic: name.clone() };
+        let there = replicas[0].topics().get_topic(request).await.is_ok();
+        assert_eq!(listed, there, "{name}");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use redis_link::values::{Items, array, int, text};
 use redis_link::{LinkError, Value, cmd, pipe};
 
-use super::entry::optional_position;
+use super::entry::{optional_number, optional_position};
 use super::keys::RETAINED;
 use super::topics::millis;
 use super::{RedisStore, error};
@@ -42,6 +42,8 @@ impl RedisStore {
 
     async fn sweep_topic(&self, name: &Name) -> Result<()> {
         for _ in 0..STEPS {
+            // Before the groups are looked at: one that comes, or goes back, meanwhile is spared too.
+            let groups = self.groups_changed(name).await?;
             let topic = match self.describe_topic(name).await {
                 Ok(topic) => topic,
                 Err(crate::error::StoreError::TopicNotFound(_)) => return Ok(()),
@@ -70,7 +72,10 @@ impl RedisStore {
                 bytes = bytes.saturating_sub(event.event.len() as u64);
                 count += 1;
             }
-            if count == 0 || !self.trim(name, &oldest[..count]).await? || count < oldest.len() {
+            if count == 0
+                || !self.trim(name, &oldest[..count], Some(groups)).await?
+                || count < oldest.len()
+            {
                 return Ok(());
             }
         }
@@ -88,14 +93,20 @@ impl RedisStore {
             if oldest.is_empty() || before == Position::ZERO {
                 return Ok(removed);
             }
-            if self.trim(topic, &oldest).await? {
+            if self.trim(topic, &oldest, None).await? {
                 removed += oldest.len() as u64;
             }
         }
     }
 
-    /// One step: removes these, the oldest there are; false when another replica was faster.
-    async fn trim(&self, topic: &Name, going: &[StoredEvent]) -> Result<bool> {
+    /// One step: removes these, the oldest there are; false when another replica was faster, or a
+    /// group has come or gone back since so many of these changes.
+    async fn trim(
+        &self,
+        topic: &Name,
+        going: &[StoredEvent],
+        groups_changed: Option<u64>,
+    ) -> Result<bool> {
         let (Some(first), Some(last)) = (going.first(), going.last()) else {
             return Ok(false);
         };
@@ -112,11 +123,20 @@ impl RedisStore {
         let bytes: usize = going.iter().map(|event| event.event.len()).sum();
         call.arg(first.position.to_string()).arg(last.position.to_string());
         call.arg(going.len()).arg(bytes).arg(last.position.sequence);
+        call.arg(groups_changed.map(|changes| changes.to_string()).unwrap_or_default());
         for count in subjects.values() {
             call.arg(*count);
         }
         let done = self.link.invoke(&call).await.and_then(|value| int(&value));
         Ok(done.map_err(|e| error::of_write(&e))? == 1)
+    }
+
+    /// How often groups came or were set back.
+    async fn groups_changed(&self, topic: &Name) -> Result<u64> {
+        let mut command = cmd("HGET");
+        command.arg(self.keys(topic).meta()).arg("groups_changed");
+        let answer = self.link.query(&command).await.and_then(|value| optional_number(&value));
+        Ok(answer.map_err(|e| error::of_read(&e))?.unwrap_or(0))
     }
 
     /// The oldest position that some group has not done yet.

@@ -14,6 +14,12 @@ use crate::store::{Result, SharedEvent, TailItem};
 /// Events that a subscriber reads by itself at once.
 const PAGE_EVENTS: u64 = 500;
 
+/// Whether events are gone between what was delivered and what follows: retention was faster.
+fn lacks(delivered: Option<Position>, following: &[SharedEvent]) -> bool {
+    let next = delivered.map(|position| position.sequence + 1);
+    next.zip(following.first()).is_some_and(|(next, first)| first.stored.position.sequence > next)
+}
+
 impl RedisStore {
     pub(super) fn follow(&self, topic: Name, start: Start) -> BoxStream<'static, Result<TailItem>> {
         let store = self.clone();
@@ -24,11 +30,15 @@ impl RedisStore {
             let state = store.find_state(&topic).await?.unwrap_or_default();
             // The last position that was delivered or passed over.
             let mut at = store.resolve(&topic, &state, start, Direction::Forward).await?.before();
+            let mut delivered = None;
             loop {
                 loop {
                     let page = store.page_after(&topic, at).await?;
                     let Some(last) = page.last().map(|event| event.stored.position) else { break };
-                    at = last;
+                    if lacks(delivered, &page) {
+                        Err(store.trimmed(&topic, at).await)?;
+                    }
+                    (at, delivered) = (last, Some(last));
                     yield TailItem::Events(page);
                 }
                 yield TailItem::CaughtUp;
@@ -40,8 +50,11 @@ impl RedisStore {
                             } else {
                                 events.iter().filter(|event| event.stored.position > at).cloned().collect()
                             };
-                            if let Some(last) = new.last() {
-                                at = last.stored.position;
+                            if let Some(last) = new.last().map(|event| event.stored.position) {
+                                if lacks(delivered, &new) {
+                                    Err(store.trimmed(&topic, at).await)?;
+                                }
+                                (at, delivered) = (last, Some(last));
                                 yield TailItem::Events(new);
                             }
                         }

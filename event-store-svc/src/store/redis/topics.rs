@@ -33,6 +33,11 @@ impl RedisStore {
         }
         let created = self.link.invoke(&call).await.and_then(|value| int(&value));
         let created = created.map_err(|e| error::of_write(&e))? == 1;
+        if created {
+            // Once more: a deletion that was still under way may have removed it from there.
+            register(&self.link, topic).await?;
+            self.mark_retained(topic, &settings).await?;
+        }
         let found = self.describe_topic(topic).await?;
         let same = found.retention == settings.retention.unwrap_or_default()
             && found.dedup_window == settings.dedup_window.unwrap_or(DEFAULT_DEDUP_WINDOW);
@@ -173,7 +178,10 @@ impl RedisStore {
                 break;
             }
         }
+        // First the registries: as long as the topic is there, nobody makes it anew.
         let mut commands = pipe();
+        commands.cmd("ZREM").arg(TOPICS).arg(topic.as_str());
+        commands.cmd("SREM").arg(RETAINED).arg(topic.as_str());
         commands.cmd("UNLINK").arg(&[
             keys.log(),
             keys.rev(),
@@ -184,8 +192,6 @@ impl RedisStore {
             keys.sweep(),
             keys.meta(),
         ]);
-        commands.cmd("ZREM").arg(TOPICS).arg(topic.as_str());
-        commands.cmd("SREM").arg(RETAINED).arg(topic.as_str());
         commands.cmd("PUBLISH").arg(keys.bell()).arg("");
         self.link.pipeline(&commands).await.map_err(|e| error::of_write(&e))?;
         Ok(())

@@ -12,4 +12,5 @@ local epoch = string.format('%.0f', time[1] * 1000000 + time[2])
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
 redis.call('HSET', KEYS[3], 'epoch', epoch, 'checkpoint', ARGV[2], 'checkpoint_sequence', ARGV[3], unpack(ARGV, 4))
 redis.call('ZADD', KEYS[4], 0, ARGV[1])
+redis.call('HINCRBY', KEYS[2], 'groups_changed', 1)
 return 1

@@ -13,5 +13,6 @@ redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[3], 'MKSTREAM')
 redis.call('UNLINK', unpack(KEYS, 4))
 redis.call('HSET', KEYS[3], 'epoch', epoch, 'checkpoint', ARGV[3], 'checkpoint_sequence', ARGV[4])
+redis.call('HINCRBY', KEYS[2], 'groups_changed', 1)
 redis.call('PUBLISH', ARGV[2], '')
 return 1
