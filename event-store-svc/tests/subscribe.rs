@@ -141,22 +141,43 @@ async fn a_subscriber_is_told_when_retention_was_faster() {
     let request = TruncateTopicRequest { topic: "t".into(), before };
     assert_eq!(near.topics().truncate_topic(request).await.unwrap().into_inner().removed, 7);
     proxy.heal();
+    let facts = assert_error(&end(stream).await, Code::OutOfRange, "POSITION_TRIMMED");
+    assert_eq!(facts.metadata["first_position"], all[7].position);
+    // It goes on with what is left.
+    let mut stream = far.subscribe("t", None).await;
+    assert_eq!(take(&mut stream, 3).await, [8, 9, 10]);
+}
+
+/// The status that ends a subscription that must get no more events.
+async fn end(mut stream: tonic::Streaming<SubscribeResponse>) -> tonic::Status {
     let end = async {
         loop {
             match stream.message().await {
                 Ok(Some(message)) => assert!(
                     !matches!(message.message, Some(Message::Event(_))),
-                    "events after a gap: {message:?}"
+                    "it goes on: {message:?}"
                 ),
                 Ok(None) => panic!("a subscription ends with a status"),
                 Err(status) => return status,
             }
         }
     };
-    let end = tokio::time::timeout(Duration::from_secs(10), end).await.expect("it ends");
-    let facts = assert_error(&end, Code::OutOfRange, "POSITION_TRIMMED");
-    assert_eq!(facts.metadata["first_position"], all[7].position);
-    // It goes on with what is left.
+    tokio::time::timeout(Duration::from_secs(10), end).await.expect("it ends")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_is_told_that_its_topic_is_another_one() {
+    let redis = PrivateRedis::start();
+    let proxy = Proxy::start(&format!("127.0.0.1:{}", redis.port())).await;
+    let far = Service::start_at(&format!("redis://127.0.0.1:{}", proxy.port()), &[]).await;
+    let near = Service::start(&redis).await;
+    near.append("t", (0..5).map(|_| event("", "a")).collect()).await.unwrap();
     let mut stream = far.subscribe("t", None).await;
-    assert_eq!(take(&mut stream, 3).await, [8, 9, 10]);
+    assert_eq!(take(&mut stream, 5).await, [1, 2, 3, 4, 5]);
+    proxy.stall();
+    let request = DeleteTopicRequest { topic: "t".into() };
+    near.topics().delete_topic(request).await.unwrap();
+    near.append("t", (0..3).map(|_| event("", "a")).collect()).await.unwrap();
+    proxy.heal();
+    assert_error(&end(stream).await, Code::OutOfRange, "POSITION_BEYOND_HEAD");
 }

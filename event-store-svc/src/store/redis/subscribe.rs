@@ -1,6 +1,7 @@
 //! A subscriber of one topic: reads what is there by itself, then takes what the tail shares, and
 //! reads by itself again when it was too slow for that.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt as _};
@@ -13,12 +14,6 @@ use crate::store::{Result, SharedEvent, TailItem};
 
 /// Events that a subscriber reads by itself at once.
 const PAGE_EVENTS: u64 = 500;
-
-/// Whether events are gone between what was delivered and what follows: retention was faster.
-fn lacks(delivered: Option<Position>, following: &[SharedEvent]) -> bool {
-    let next = delivered.map(|position| position.sequence + 1);
-    next.zip(following.first()).is_some_and(|(next, first)| first.stored.position.sequence > next)
-}
 
 impl RedisStore {
     pub(super) fn follow(&self, topic: Name, start: Start) -> BoxStream<'static, Result<TailItem>> {
@@ -35,9 +30,7 @@ impl RedisStore {
                 loop {
                     let page = store.page_after(&topic, at).await?;
                     let Some(last) = page.last().map(|event| event.stored.position) else { break };
-                    if lacks(delivered, &page) {
-                        Err(store.trimmed(&topic, at).await)?;
-                    }
+                    store.must_follow(&topic, delivered, &page).await?;
                     (at, delivered) = (last, Some(last));
                     yield TailItem::Events(page);
                 }
@@ -51,9 +44,7 @@ impl RedisStore {
                                 events.iter().filter(|event| event.stored.position > at).cloned().collect()
                             };
                             if let Some(last) = new.last().map(|event| event.stored.position) {
-                                if lacks(delivered, &new) {
-                                    Err(store.trimmed(&topic, at).await)?;
-                                }
+                                store.must_follow(&topic, delivered, &new).await?;
                                 (at, delivered) = (last, Some(last));
                                 yield TailItem::Events(new);
                             }
@@ -69,6 +60,27 @@ impl RedisStore {
             }
         }
         .boxed()
+    }
+
+    /// Fails if what comes is not what follows: events between are gone when retention was faster,
+    /// and numbers begin anew when the topic was deleted and made again.
+    async fn must_follow(
+        &self,
+        topic: &Name,
+        delivered: Option<Position>,
+        coming: &[SharedEvent],
+    ) -> Result<()> {
+        let Some((delivered, first)) = delivered.zip(coming.first()) else {
+            return Ok(());
+        };
+        match first.stored.position.sequence.cmp(&(delivered.sequence + 1)) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(self.trimmed(topic, delivered).await),
+            Ordering::Less => {
+                let head = coming.last().map(|event| event.stored.position);
+                Err(self.beyond_head(topic, delivered, head))
+            }
+        }
     }
 
     /// What follows a position; nothing when the end was reached.
