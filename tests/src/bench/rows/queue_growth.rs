@@ -90,16 +90,7 @@ async fn beside(kind: Kind, effort: Effort) -> anyhow::Result<Found> {
         Kind::Queues => {
             let names: Vec<_> =
                 (0..effort.messages / QUEUES_OF).map(|n| format!("queue-{n}")).collect();
-            let makers = (0..STREAMS).map(|maker| {
-                let (service, names) = (&service, &names);
-                async move {
-                    for name in names.iter().skip(maker).step_by(STREAMS) {
-                        create(service, name).await?;
-                    }
-                    anyhow::Ok(())
-                }
-            });
-            try_join_all(makers).await?;
+            create_all(&service, &names).await?;
             names
         }
     };
@@ -113,6 +104,18 @@ async fn beside(kind: Kind, effort: Effort) -> anyhow::Result<Found> {
         },
     );
     Ok(cycles.await?.to_vec())
+}
+
+/// Creates queues, several at a time.
+pub async fn create_all(service: &QueueInstance, names: &[String]) -> anyhow::Result<()> {
+    let makers = (0..STREAMS).map(|maker| async move {
+        for name in names.iter().skip(maker).step_by(STREAMS) {
+            create(service, name).await?;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(makers).await?;
+    Ok(())
 }
 
 async fn create(service: &QueueInstance, queue: &str) -> anyhow::Result<()> {
