@@ -15,7 +15,7 @@ pub use append::{Append, Appended, Durability, Expectation, Expected};
 pub use event::{EventView, NewEvent, StoredEvent};
 pub use filter::EventFilter;
 pub use group::{
-    Consumer, Delivery, Group, GroupSettings, NackAction, Ordering, ParkedEvent, ParkedSelection,
+    Consumer, Delivery, Group, GroupSettings, NackAction, Ordering, ParkedEvent, ParkedPlace, ParkedSelection,
     Settle,
 };
 pub use name::{Name, Subject};

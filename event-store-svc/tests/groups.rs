@@ -167,3 +167,47 @@ async fn nacked_events_are_retried_parked_skipped_and_replayed() {
     let group = service.group("t", "g").await;
     assert_eq!((group.pending, group.parked, group.lag), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn pages_of_parked_events_miss_none_while_they_are_worked_off() {
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    service.append("t", (0..12).map(|_| event("", "")).collect()).await.unwrap();
+    service.create_group("t", "g", GroupSettings::default()).await;
+    let deliveries = service.fetch("t", "g", 12, 0).await;
+    // Some together, at one time, and some one by one.
+    let request = NackRequest {
+        topic: "t".into(),
+        group: "g".into(),
+        receipts: deliveries[..9].iter().map(|delivery| delivery.receipt.clone()).collect(),
+        action: NackAction::Park.into(),
+        ..Default::default()
+    };
+    service.groups().nack(request).await.unwrap();
+    for delivery in &deliveries[9..] {
+        service.nack("t", "g", delivery, NackAction::Park, None).await;
+    }
+    let list = ListParkedRequest {
+        topic: "t".into(),
+        group: "g".into(),
+        page_size: 2,
+        ..Default::default()
+    };
+    let (mut seen, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListParkedRequest { page_token, ..list.clone() };
+        let page = service.groups().list_parked(request).await.unwrap().into_inner();
+        let receipts: Vec<_> = page.events.iter().map(|event| event.receipt.clone()).collect();
+        seen.extend(page.events.iter().map(|parked| parked.event.as_ref().unwrap().sequence));
+        let request =
+            DiscardParkedRequest { topic: "t".into(), group: "g".into(), receipts, limit: None };
+        service.groups().discard_parked(request).await.unwrap();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    // Those of one moment come in the order of their texts.
+    assert_eq!((seen.len(), seen.iter().collect::<std::collections::HashSet<_>>().len()), (12, 12));
+    assert_eq!(service.group("t", "g").await.parked, 0);
+}

@@ -12,7 +12,7 @@ use super::check::Checks;
 use super::groups_check::{self, MAX_WAIT, Receipts};
 use super::paging::{page, token};
 use super::{Handlers, convert, status};
-use crate::model::{Name, Receipt, Settle};
+use crate::model::{Name, ParkedPlace, Receipt, Settle};
 use crate::store::{Member as _, Settled, Store};
 
 /// Checks the two names that every request has.
@@ -247,6 +247,10 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         let mut checks = Checks::default();
         let names = names(&mut checks, &request.topic, &request.group);
         let page = page(&mut checks, request.page_size, &request.page_token);
+        let after = page.as_ref().and_then(|page| page.after.as_deref());
+        if after.is_some_and(|after| ParkedPlace::parse(after).is_none()) {
+            checks.wrong("page_token", "must be the next_page_token of the page before");
+        }
         let ((topic, group), page) = checks.done(names.zip(page))?;
         let found =
             self.store.list_parked(&topic, &group, page.after.as_deref(), page.limit).await?;

@@ -159,3 +159,27 @@ pub enum ParkedSelection {
     /// These.
     Receipts(Vec<Receipt>),
 }
+
+/// Where a page of parked events ended: what is parked later follows, whatever became of the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkedPlace {
+    /// When the last one was parked, in milliseconds since 1970.
+    pub at: u64,
+    /// Which one it was.
+    pub position: Position,
+}
+
+impl ParkedPlace {
+    /// Reads a place.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (at, position) = text.split_once(' ')?;
+        Some(Self { at: at.parse().ok()?, position: Position::parse(position)? })
+    }
+}
+
+impl std::fmt::Display for ParkedPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.at, self.position)
+    }
+}

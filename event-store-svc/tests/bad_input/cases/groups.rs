@@ -150,6 +150,9 @@ fn parked() -> Vec<Method> {
     list.name("group", 2, |group| ListParkedRequest { group, ..all() });
     list.page(4, |page_size, page_token| ListParkedRequest { page_size, page_token, ..all() });
 
+    // It can be read, and is no place.
+    list.bad("page_token", WRONG, ListParkedRequest { page_token: "YQ".into(), ..all() });
+
     let mut replay = Method::new("ConsumerGroups/ReplayParked");
     let some =
         || ReplayParkedRequest { topic: t(), group: g(), limit: Some(1), receipts: Vec::new() };
