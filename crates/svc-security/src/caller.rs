@@ -74,6 +74,20 @@ impl Caller {
             .ok_or_else(|| Status::unauthenticated("the request was not authenticated"))
     }
 
+    /// Who makes this request, if it may do this: for handlers.
+    ///
+    /// # Errors
+    /// As for [`Caller::of`] and [`Caller::check`].
+    pub fn allowed(
+        extensions: &Extensions,
+        right: Right,
+        resource: Resource<'_>,
+    ) -> Result<Self, Status> {
+        let caller = Self::of(extensions)?;
+        caller.check(right, resource)?;
+        Ok(caller)
+    }
+
     /// Its name; `anonymous` where it did not have to say who it is.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -92,12 +106,25 @@ impl Caller {
     /// # Errors
     /// [`Denied`], counted and logged.
     pub fn check(&self, right: Right, resource: Resource<'_>) -> Result<(), Denied> {
+        self.check_any(&[right], resource)
+    }
+
+    /// Whether it has any of these rights, for what more than one of them includes.
+    ///
+    /// # Errors
+    /// [`Denied`] for the first of them, counted and logged.
+    pub fn check_any(&self, rights: &[Right], resource: Resource<'_>) -> Result<(), Denied> {
         let Some(rules) = &self.0.authority.rules else { return Ok(()) };
         // Without a name no rule is meant, not even one for `*`.
-        let name = self.0.name.as_deref();
-        if name.is_some_and(|name| rules.load().allows(name, right, resource)) {
+        let allowed = self.0.name.as_deref().is_some_and(|name| {
+            let rules = rules.load();
+            rights.iter().any(|right| rules.allows(name, *right, resource))
+        });
+        if allowed {
             return Ok(());
         }
+        // Who asks for none of all rights gets none.
+        let right = rights.first().copied().unwrap_or(Right::Administer);
         let denied = Denied {
             caller: self.name().to_owned(),
             right,
@@ -217,7 +244,9 @@ mod tests {
         let caller = authority.caller("billing");
         assert_eq!(caller.check(Right::Read, Resource::Topic("order")), Ok(()));
         assert!(caller.knows(Resource::Topic("order")) && !caller.knows(Resource::Topic("x")));
-        let denied = caller.check(Right::Append, Resource::Topic("order")).unwrap_err();
+        let order = Resource::Topic("order");
+        assert_eq!(caller.check_any(&[Right::Append, Right::Read], order), Ok(()));
+        let denied = caller.check_any(&[Right::Append, Right::Consume], order).unwrap_err();
         let status = Status::from(denied);
         assert_eq!(status.code(), Code::PermissionDenied);
         assert!(status.message().starts_with("billing may not append on topic order"));

@@ -14,7 +14,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde_json::{Map, Value};
 use svc_runtime::names::is_key;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, interval_at};
 
 use crate::caller::{Authority, Caller};
@@ -22,6 +22,9 @@ use crate::crypto;
 use crate::jwt::keys::{Keys, Known};
 use crate::jwt::source::Source;
 use crate::refusals::Reason;
+
+/// Calls that may wait for new keys; more are refused at once.
+const MOST_WAITING: usize = 1024;
 
 /// How far the clocks of issuer and service may differ.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
@@ -67,6 +70,8 @@ pub(crate) struct Jwt {
     keys: ArcSwap<Keys>,
     /// When the keys were last asked for because a token named one that was not there.
     asked: Mutex<Option<Instant>>,
+    /// Who may wait for that.
+    waiting: Semaphore,
     /// How long not to ask again for that reason: anybody can name keys.
     pause: Duration,
     /// Whether the last time it could not be had: said once, not each time.
@@ -84,8 +89,8 @@ impl Jwt {
     ) -> Result<Self, String> {
         let keys = Keys::parse(&source.fetch().await?, &expected)?;
         let (keys, asked) = (ArcSwap::from_pointee(keys), Mutex::new(None));
-        let failing = AtomicBool::new(false);
-        Ok(Self { expected, source, keys, asked, pause, failing, authority })
+        let (waiting, failing) = (Semaphore::new(MOST_WAITING), AtomicBool::new(false));
+        Ok(Self { expected, source, keys, asked, waiting, pause, failing, authority })
     }
 
     /// Whether the keys are in a file.
@@ -105,6 +110,11 @@ impl Jwt {
             let what = "the token is no JWT signed by RS, PS, ES or EdDSA";
             return Verdict::Refused(Reason::Malformed, what.to_owned());
         };
+        if header.crit.is_some() {
+            // RFC 7515, 4.1.11: what is critical and not understood makes a token invalid.
+            let what = "the token names critical headers, of which none is understood";
+            return Verdict::Refused(Reason::Malformed, what.to_owned());
+        }
         if !keys::TAKEN.contains(&header.alg) {
             let what = "tokens signed by a shared secret are not taken, only RS, PS, ES and EdDSA";
             return Verdict::Refused(Reason::Algorithm, what.to_owned());
@@ -135,7 +145,7 @@ impl Jwt {
 
     /// As [`Jwt::verify`], but a key that is not there is asked for, unless that was just done.
     pub(crate) async fn verify_with_new_keys(&self, token: &str) -> Verdict {
-        {
+        if let Ok(_waiting) = self.waiting.try_acquire() {
             // Those that come meanwhile wait here, and then find what this one got.
             let mut asked = self.asked.lock().await;
             let verdict = self.verify(token);

@@ -9,15 +9,15 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {
-    /// Append events to a topic.
+    /// Append events to a topic; save and delete snapshots.
     Append,
-    /// Read a topic: Read, Subscribe, snapshots.
+    /// Read a topic: Read, Subscribe, LoadSubject, ListSubjects.
     Read,
-    /// Take part in a consumer group of a topic.
+    /// Take part in consumer groups of a topic, and create them.
     Consume,
-    /// Send messages to a queue.
+    /// Send messages to a queue, call, and get replies.
     Send,
-    /// Take messages from a queue.
+    /// Take messages from a queue, settle and reply.
     Receive,
     /// Create, change, look at and delete topics, groups and queues.
     Administer,

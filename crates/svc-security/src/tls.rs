@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
@@ -74,6 +74,11 @@ fn server_config(
         Problem::new(KEY, format!("{error}; it has to be the key of {CERT}'s first certificate"))
     })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    if client_ca.is_some() {
+        // A session that goes on is not asked for its certificate again, which may have expired.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     tracing::info!(%until, mutual = client_ca.is_some(), "using a tls certificate");
     Ok(config)
 }

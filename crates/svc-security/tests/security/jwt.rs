@@ -67,6 +67,7 @@ async fn each_thing_that_is_wrong_with_a_token_is_refused_and_named() {
     let (head, signature) = good.rsplit_once('.').unwrap();
     let modulus = rsa_jwk["n"].as_str().unwrap().as_bytes();
     let public = key.jwk("1").to_string();
+    let critical = json!({"alg": "ES256", "kid": "1", "crit": ["b64"], "b64": false});
     for (cause, token) in [
         ("expired", es256(json!({"exp": now() - 90}))),
         ("not_yet_valid", es256(json!({"nbf": now() + 90}))),
@@ -89,6 +90,8 @@ async fn each_thing_that_is_wrong_with_a_token_is_refused_and_named() {
         ("wrong_signature", format!("{head}.")),
         ("wrong_algorithm", rsa.token("RS256", "1", &claims(json!({})))),
         ("unknown_key", key.token("ES256", "2", &claims(json!({})))),
+        ("malformed", key.token_with(&critical, &claims(json!({})))),
+        ("malformed", rsa.token_with(&json!({"alg": "PS256", "kid": 7}), &claims(json!({})))),
         ("malformed", "not-a-token".to_owned()),
         ("malformed", head.to_owned()),
         ("malformed", "..".to_owned()),

@@ -78,7 +78,13 @@ impl SigningKey {
 
     /// A JWT.
     pub fn token(&self, algorithm: &str, kid: &str, claims: &Value) -> String {
-        let message = message(&json!({"alg": algorithm, "typ": "JWT", "kid": kid}), claims);
+        self.token_with(&json!({"alg": algorithm, "typ": "JWT", "kid": kid}), claims)
+    }
+
+    /// A JWT with a header of one's own.
+    pub fn token_with(&self, header: &Value, claims: &Value) -> String {
+        let message = message(header, claims);
+        let algorithm = header["alg"].as_str().unwrap();
         let signature = self.sign(algorithm, message.as_bytes());
         format!("{message}.{}", BASE64.encode(signature))
     }
