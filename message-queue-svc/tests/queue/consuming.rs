@@ -127,3 +127,29 @@ async fn many_streams_share_many_messages_once_each() {
     all.dedup();
     assert_eq!(all.len(), 10_000);
 }
+
+#[tokio::test]
+async fn sends_leave_their_part_to_consumers_of_other_replicas() {
+    let redis = redis_link::test_util::PrivateRedis::start();
+    let mut near = Replica::start(&redis, &[]).await;
+    let mut far = Replica::start(&redis, &[]).await;
+    let (_say, said) = mpsc::unbounded_channel();
+    let mut at_near = near.consume("q", 1_000, UnboundedReceiverStream::new(said)).await;
+    let (_say, said) = mpsc::unbounded_channel();
+    let mut at_far = far.consume("q", 1_000, UnboundedReceiverStream::new(said)).await;
+    // Both are known, and hold something: neither is idle.
+    near.send("q", vec![outgoing("x"), outgoing("x")]).await;
+    near.until_counts("q", [0, 2, 0, 0]).await;
+    for _ in 0..300 {
+        near.send("q", vec![outgoing("x")]).await;
+    }
+    let (mut near_got, mut far_got) = (0, 0);
+    while near_got + far_got < 302 {
+        tokio::select! {
+            _ = delivery(&mut at_near) => near_got += 1,
+            _ = delivery(&mut at_far) => far_got += 1,
+        }
+    }
+    println!("{near_got} where they were sent, {far_got} at the other replica");
+    assert!(near_got >= 30 && far_got >= 30, "{near_got} and {far_got}");
+}

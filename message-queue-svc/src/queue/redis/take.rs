@@ -30,6 +30,8 @@ pub struct Taken {
     pub leases: Vec<Lease>,
     /// When it makes sense to ask again even if nothing happens before.
     pub ask_again: Option<Duration>,
+    /// There is no such queue: nothing was written down either.
+    pub is_missing: bool,
 }
 
 /// What `send_take.lua` leased as it came.
@@ -80,7 +82,7 @@ pub async fn take(store: &Store, queue: &QueueName, order: &Order<'_>) -> QueueR
     order.arguments(&mut call);
     let answer = store.write(queue, &call).await?;
     if answer == Value::Nil {
-        return Ok(Taken::default());
+        return Ok(Taken { is_missing: true, ..Taken::default() });
     }
     Ok(taken(answer)?.0)
 }
@@ -101,7 +103,7 @@ pub fn taken(answer: Value) -> QueueResult<(Taken, Direct)> {
         leases.push(record::lease(entry, &packed, now, deadline)?);
     }
     let ask_again = (ask_again > 0).then(|| Duration::from_millis(ask_again));
-    Ok((Taken { leases, ask_again }, direct))
+    Ok((Taken { leases, ask_again, is_missing: false }, direct))
 }
 
 /// Takes that do not wait: what is asked for at once is taken at once.

@@ -53,6 +53,8 @@ pub struct Desk {
     /// Until when the keeper comes by without another hint.
     hinted: Option<Instant>,
     present: Option<(usize, Instant)>,
+    /// Whether it was ever said that there are consumers here.
+    said_presence: bool,
 }
 
 /// What a feeder's task is to do.
@@ -122,7 +124,7 @@ impl Desk {
 
     /// Whether a replica has said that it has consumers.
     pub fn was_present(&self) -> bool {
-        self.present.is_some()
+        self.said_presence
     }
 }
 
@@ -173,6 +175,7 @@ impl Hand {
         let says_presence = !desk.present.is_some_and(known);
         if says_presence {
             desk.present = Some((consumers, now + PRESENCE_EVERY));
+            desk.said_presence = true;
         }
         let ticket = Some(shared.takes.ticket(Taker::Feeder));
         let (shared, feeder) = (Arc::clone(shared), Arc::clone(feeder));
@@ -221,6 +224,7 @@ impl Hand {
     /// It is known that nothing was taken, and nothing changed.
     pub fn unused(mut self) {
         self.ticket = None;
+        self.feeder.desk().present = None;
         self.release(false);
     }
 
@@ -231,6 +235,7 @@ impl Hand {
         {
             self.shared.takes.lost(&self.feeder.queue, ticket);
         }
+        self.feeder.desk().present = None;
         self.release(true);
     }
 
@@ -242,6 +247,9 @@ impl Hand {
         let all = taken.leases.len() >= self.wanted;
         desk.ask_again = taken.ask_again.map(|after| now + after);
         desk.taken_at = Some(now);
+        if taken.is_missing {
+            desk.present = None;
+        }
         if let Some(first) = taken.leases.first() {
             let ends = now + first.expires_in;
             if !desk.hinted.is_some_and(|hinted| now < hinted && hinted <= ends) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis_link::Bell;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -23,6 +24,8 @@ const BLOCK_AFTER: Duration = Duration::from_millis(20);
 /// more so that all feeders of a replica together look so often a second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_PER_SECOND: u32 = 200;
+/// How long what was left to other replicas is theirs (send_take.lua).
+const YIELD: Duration = Duration::from_millis(10);
 
 pub struct Run {
     shared: Arc<Shared>,
@@ -37,7 +40,7 @@ pub struct Run {
 /// What woke a feeder.
 enum Wake {
     Desk,
-    Bell,
+    Bell(Option<Bytes>),
     Due,
     Look,
     Popped(Popped),
@@ -95,7 +98,7 @@ impl Run {
         let closing = self.shared.closing.clone();
         let wake = tokio::select! {
             () = self.feeder.wake.notified() => Wake::Desk,
-            () = self.bell.rung() => Wake::Bell,
+            by = self.bell.recv() => Wake::Bell(by),
             Some(popped) = self.popped.1.recv() => Wake::Popped(popped),
             () = sleep_until(sleep_until_then), if sleep_until_then < self.look_at => Wake::Due,
             () = sleep_until(self.look_at) => Wake::Look,
@@ -104,7 +107,7 @@ impl Run {
         };
         match wake {
             Wake::Desk | Wake::Closing => {}
-            Wake::Bell => self.feeder.is_stale(),
+            Wake::Bell(by) => self.rung(by.as_deref().unwrap_or_default()),
             Wake::Due => {
                 self.feeder.desk().ask_again = None;
                 self.feeder.is_stale();
@@ -113,6 +116,15 @@ impl Run {
             Wake::Popped(popped) => self.popped(&popped),
             Wake::MayBlock => self.block(),
         }
+    }
+
+    /// Something is ready; if this replica left it to others, it waits a little.
+    fn rung(&self, by: &[u8]) {
+        if by.strip_prefix(b"-") != Some(self.shared.replica.as_bytes()) {
+            return self.feeder.is_stale();
+        }
+        let (mut desk, later) = (self.feeder.desk(), Instant::now() + YIELD);
+        desk.ask_again = Some(desk.ask_again.map_or(later, |again| again.min(later)));
     }
 
     /// Looks although nothing rang, unless others have just done so.

@@ -37,8 +37,10 @@ local MAX_ATTEMPTS, EXPIRED, REJECTED = 1, 2, 3
 -- two, `pushed` only says that a list got longer: it rings for nothing once all
 -- of that was leased in the same call.
 local ring, pushed = false, false
+-- The replica that leaves what there is to others: it comes for it a little later.
+local yields = nil
 local function finish(result)
-  if ring or pushed then call('PUBLISH', BELL, '1') end
+  if ring or pushed then call('PUBLISH', BELL, yields and '-' .. yields or '1') end
   return result
 end
 

@@ -9,6 +9,9 @@
 local take = begin_take()
 if not take then return false end
 
+-- How long what is left to others is theirs.
+local YIELD_MS = 10
+
 -- Consumers of other replicas get their part of what came, by their number: this
 -- replica takes its own. One that holds nothing takes one message in any case:
 -- nobody could handle it sooner.
@@ -23,7 +26,9 @@ local function share(stored)
   if others == 0 then return take.limit end
   local part = math.floor(stored * own / (own + others) + tonumber(ARGV[11]) / 1000)
   if ARGV[10] == '1' then part = math.max(part, 1) end
-  return math.min(take.limit, part)
+  if part >= take.limit then return take.limit end
+  yields = ARGV[8]
+  return part
 end
 
 -- Where nothing waits, what comes is leased without going through a list. Those
@@ -44,4 +49,5 @@ local results = send(12, direct)
 if take.leased < take.limit and not take.full and (pushed or not was_empty) then fill(take) end
 local taken = end_take(take)
 if pushed and call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0 then pushed = false end
+if pushed and yields then taken[3] = YIELD_MS end
 return finish({ results, taken })
