@@ -11,6 +11,6 @@ cargo fmt --all --check
 say "== protos"
 target/tools/bin/buf lint
 say "== scripts"
-for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+for script in scripts/*.sh clients/*/run.sh .ci/run; do bash -n "$script"; done
 say "== clippy"
 cargo clippy ${LOCKED:-} --workspace --all-targets -- -D warnings

@@ -10,6 +10,7 @@ need_rust
 need_redis
 have curl || install_package curl -- "no curl is here, and commands in the docs use it"
 scripts/tools.sh
+scripts/clients.sh
 scripts/lint.sh
 # With --all-targets, so that programs and tests share one set of compiled dependencies.
 say "== build"

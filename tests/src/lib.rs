@@ -5,6 +5,7 @@
 //! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens
 //! - [`system`] a private Redis, the services and the shop, for one test
 //! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it; [`smtp`] where it sends mails to
+//! - [`example`] the example clients in other languages
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
 //! - [`quiet`] whether everything is done
@@ -15,6 +16,7 @@
 pub mod bench;
 pub mod clients;
 pub mod console;
+pub mod example;
 pub mod failure;
 pub mod grpcurl;
 pub mod health;

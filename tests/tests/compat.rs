@@ -1,0 +1,169 @@
+//! Clients of another age: one made from the protos as they landed first goes on working; fields of
+//! a newer one are ignored and its enum values refused; an older one copes with values it has no
+//! name for.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+use system_tests::example::{Addresses, Example};
+use system_tests::programs;
+use system_tests::system::System;
+use system_tests::topology::{EVENT_STORE, MESSAGE_QUEUE};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PACKAGES: [&str; 2] = ["eventstore/v1", "messagequeue/v1"];
+
+fn python() -> Command {
+    let python = programs::repository().join("target/clients/python/venv/bin/python");
+    assert!(python.exists(), "{} is not there: run `scripts/clients.sh`", python.display());
+    Command::new(python)
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn files(protos: &Path) -> Vec<PathBuf> {
+    let files = PACKAGES.iter().flat_map(|folder| std::fs::read_dir(protos.join(folder)).unwrap());
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// Stubs for Python, as `python -m grpc_tools.protoc` makes them.
+fn stubs(protos: &Path) -> TempDir {
+    let stubs = tempfile::tempdir().unwrap();
+    let out = stubs.path().display();
+    let arguments = [
+        format!("-I{}", protos.display()),
+        format!("--python_out={out}"),
+        format!("--grpc_python_out={out}"),
+    ];
+    succeed(python().args(["-m", "grpc_tools.protoc"]).args(arguments).args(files(protos)));
+    stubs
+}
+
+/// The protos of today, with some lines replaced.
+fn changed(changes: &[(&str, &str, &str)]) -> TempDir {
+    let protos = tempfile::tempdir().unwrap();
+    let today = programs::repository().join("proto");
+    for path in files(&today).into_iter().chain([today.join("google/rpc/status.proto")]) {
+        let name = path.strip_prefix(&today).unwrap();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        for (file, from, to) in changes.iter().filter(|(file, ..)| name.ends_with(file)) {
+            assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+            text = text.replace(from, to);
+        }
+        let copy = protos.path().join(name);
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::write(copy, text).unwrap();
+    }
+    protos
+}
+
+fn addresses(system: &System) -> Addresses {
+    let address = |name| system.url(name).unwrap().replace("http://", "");
+    Addresses { event_store: address(EVENT_STORE), message_queue: address(MESSAGE_QUEUE) }
+}
+
+async fn check(script: &str, changes: &[(&str, &str, &str)]) {
+    let system = System::services().await.unwrap();
+    let (protos, at) = (changed(changes), addresses(&system));
+    let stubs = stubs(protos.path());
+    let script = programs::repository().join("tests/python").join(script);
+    let mut client = python();
+    client.env("PYTHONPATH", stubs.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    client.arg(script).args([at.event_store, at.message_queue]);
+    let said = tokio::task::spawn_blocking(move || succeed(&mut client)).await.unwrap();
+    assert_eq!(said.trim(), "all well");
+}
+
+#[tokio::test]
+async fn stubs_of_the_protos_that_landed_first_work() {
+    let system = System::services().await.unwrap();
+    let at = addresses(&system);
+    let protos = programs::repository().join("tests/fixtures/proto-first");
+    let stubs = stubs(&protos);
+    let start =
+        |args: &[&str]| Example::start_with("python", &at, args, Some(stubs.path())).unwrap();
+
+    let mut writer = start(&["append", "old", "line", "id"]);
+    writer.tell("a").await.unwrap();
+    writer.tell("b").await.unwrap();
+    let (status, said) = writer.finish().await.unwrap();
+    assert!(status.success(), "{said:#?}");
+    let (subscriber, consumer) =
+        (start(&["subscribe", "old"]), start(&["consume", "old", "group"]));
+    let (worker, mut caller) = (start(&["work", "old"]), start(&["call", "old"]));
+    caller.tell("[1, 2]").await.unwrap();
+    caller.says("reply", 1, PATIENCE).await.unwrap();
+    subscriber.says("position", 2, PATIENCE).await.unwrap();
+    consumer.says("handled", 2, PATIENCE).await.unwrap();
+    assert_eq!(subscriber.all("text"), [json!("a"), json!("b")]);
+    assert_eq!(caller.all("reply"), [json!("3")]);
+    for example in [subscriber, consumer, worker] {
+        let (status, said) = example.stop().await.unwrap();
+        assert!(status.success(), "{said:#?}");
+    }
+    let (status, said) = start(&["read", "nothing"]).finish().await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(said[0]["error"]["reason"], "TOPIC_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn what_only_a_newer_client_knows_is_ignored_or_refused() {
+    let changes = [
+        ("event.proto", "message Event {\n", "message Event {\n  string later = 900;\n"),
+        (
+            "event.proto",
+            "DURABILITY_UNSPECIFIED = 0;\n",
+            "DURABILITY_UNSPECIFIED = 0;\n  DURABILITY_LATER = 900;\n",
+        ),
+        (
+            "event_store.proto",
+            "message AppendRequest {\n",
+            "message AppendRequest {\n  Event later = 900;\n",
+        ),
+        (
+            "event_store.proto",
+            "DIRECTION_UNSPECIFIED = 0;\n",
+            "DIRECTION_UNSPECIFIED = 0;\n  DIRECTION_LATER = 900;\n",
+        ),
+        ("message.proto", "message Message {\n", "message Message {\n  string later = 900;\n"),
+        (
+            "message.proto",
+            "message OutgoingMessage {\n",
+            "message OutgoingMessage {\n  repeated string later = 900;\n",
+        ),
+        (
+            "message.proto",
+            "PRIORITY_UNSPECIFIED = 0;\n",
+            "PRIORITY_UNSPECIFIED = 0;\n  PRIORITY_LATER = 900;\n",
+        ),
+        (
+            "consumer_groups.proto",
+            "NACK_ACTION_UNSPECIFIED = 0;\n",
+            "NACK_ACTION_UNSPECIFIED = 0;\n  NACK_ACTION_LATER = 900;\n",
+        ),
+    ];
+    check("newer.py", &changes).await;
+}
+
+#[tokio::test]
+async fn an_older_client_copes_with_values_that_it_has_no_name_for() {
+    let changes = [
+        ("queues.proto", "  MESSAGE_STATE_READY = 1;\n", ""),
+        (
+            "queues.proto",
+            "  google.protobuf.Timestamp sent_at = 3;\n\n  // When it is due",
+            "\n  // When it is due",
+        ),
+        ("event.proto", "  uint64 sequence = 3;\n", ""),
+    ];
+    check("older.py", &changes).await;
+}
