@@ -4,6 +4,20 @@ use std::time::Duration;
 
 use crate::model::{Durability, Name, Position};
 
+impl StoreError {
+    /// Whether an append that failed so may yet succeed, or has, when it is repeated.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::StorageUnavailable
+                | Self::TopicDeleting(_)
+                | Self::ShuttingDown
+                | Self::OutcomeUnknown
+        )
+    }
+}
+
 /// Why an operation was refused or failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StoreError {

@@ -11,12 +11,12 @@ pub mod receipt;
 pub mod start;
 pub mod topic;
 
-pub use append::{Append, Appended, Durability, Expectation, Expected};
+pub use append::{Append, AppendOrder, Appended, Durability, Expectation, Expected};
 pub use event::{EventView, NewEvent, StoredEvent};
 pub use filter::EventFilter;
 pub use group::{
-    Consumer, Delivery, Group, GroupSettings, NackAction, Ordering, ParkedEvent, ParkedPlace, ParkedSelection,
-    Settle,
+    Consumer, Delivery, Group, GroupSettings, NackAction, Ordering, ParkedEvent, ParkedPlace,
+    ParkedSelection, Settle,
 };
 pub use name::{Name, Subject};
 pub use position::Position;

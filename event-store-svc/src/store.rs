@@ -99,7 +99,9 @@ pub trait Log: Send + Sync + 'static {
     fn append(&self, append: Append) -> impl Future<Output = Result<Appended>> + Send;
 
     /// Waits for room and hands the append over; the answer is the inner future's. Appends handed
-    /// over one after the other are made in that order.
+    /// over one after the other, to one topic and with one durability, are made in that order. Once
+    /// one of an [`AppendOrder`](crate::model::AppendOrder) failed with an error that
+    /// [passes](StoreError::is_passing), none behind it is made: the order has ended.
     fn append_ordered(
         &self,
         append: Append,

@@ -14,9 +14,9 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use proto::eventstore::v1::append_stream_response::Result as Answer;
 use proto::eventstore::v1::event::Data;
@@ -24,6 +24,7 @@ use proto::eventstore::v1::event_store_client::EventStoreClient;
 use proto::eventstore::v1::expectation::Expected;
 use proto::eventstore::v1::*;
 use redis_link::test_util::PrivateRedis;
+use support::stream_writer::StreamWriter;
 use support::*;
 use tokio::task::JoinSet;
 
@@ -174,4 +175,62 @@ async fn a_batch_that_is_sent_again_is_not_overtaken() {
         rounds + OLD.len(),
         began.elapsed()
     );
+}
+
+/// Writers that repeat what was not answered, in order, while whatever is under way fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_failed_append_waits_for_its_repetition() {
+    const KILLS: usize = 15;
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    let written = Arc::new(AtomicUsize::new(0));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut writers = JoinSet::new();
+    for stream in 0..STREAMS {
+        let channel = svc_runtime::client::channel(&service.url, 1).unwrap();
+        let (written, over) = (written.clone(), over.clone());
+        writers.spawn(async move {
+            let mut writer = StreamWriter::new("t", format!("stream-{stream}"), 512);
+            let (acked, mut errors) = (Mutex::new(Vec::new()), 0);
+            loop {
+                let answered = |ids: Vec<String>, answer: AppendResponse| {
+                    acked.lock().unwrap().extend(ids.into_iter().zip(answer.first_sequence..));
+                    written.fetch_add(1, SeqCst);
+                };
+                match writer.write(channel.clone(), || !over.load(SeqCst), answered).await {
+                    Ok(()) => return (acked.into_inner().unwrap(), errors),
+                    // As it is told to: it may try again at once.
+                    Err(_) => errors += 1,
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+    for kill in 1..=KILLS {
+        while written.load(SeqCst) < kill * 1_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let _ = redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    }
+    over.store(true, SeqCst);
+    let written = writers.join_all().await;
+
+    let log = service.read_all("t").await;
+    let stored: HashMap<_, _> = (log.iter())
+        .map(|recorded| (recorded.event.as_ref().unwrap().id().to_owned(), recorded.sequence))
+        .collect();
+    assert_eq!(stored.len(), log.len(), "some are there twice");
+    let (mut acked, mut lost, mut overtaken, mut errors) = (0, 0, 0, 0);
+    for (events, failed) in &written {
+        errors += failed;
+        acked += events.len();
+        lost += events.iter().filter(|(id, at)| stored.get(id) != Some(at)).count();
+        overtaken += events.windows(2).filter(|pair| pair[0].1 >= pair[1].1).count();
+    }
+    println!(
+        "{STREAMS} streams, all connections to Redis killed {KILLS} times: {acked} acked, {lost} \
+         lost, {overtaken} overtaken, {errors} times a stream had to go on"
+    );
+    assert!(errors > 0, "the kills hit nothing");
+    assert_eq!((lost, overtaken, acked), (0, 0, log.len()));
 }

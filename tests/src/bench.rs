@@ -2,13 +2,15 @@
 //!
 //! - [`load`] keeps so many calls in flight and times each; [`flow`] counts what a stream moves
 //! - [`echo`] the limit of gRPC, in a process of its own; [`raw`] the limit of Redis
-//! - [`world`] what is measured; [`instance`] an event store by itself, to compare two
+//! - [`world`] what is measured; [`instance`] an event store by itself, to compare two;
+//!   [`queue_instance`] a message queue by itself
 //! - [`rows`] what is measured, and what each is held against; [`report`] the outcome
 
 pub mod echo;
 pub mod flow;
 pub mod instance;
 pub mod load;
+pub mod queue_instance;
 pub mod raw;
 pub mod report;
 pub mod rows;

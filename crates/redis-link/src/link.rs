@@ -138,16 +138,52 @@ impl Link {
         self.lane(number).invoke(call).await
     }
 
+    /// The connection that calls with this number go over at the moment, if any is up. It is never
+    /// the number of another one, also when one took its place.
+    #[must_use]
+    pub fn connection(&self, number: u64) -> Option<u64> {
+        let count = self.inner.slots.len() as u64;
+        let start = usize::try_from(number % count).unwrap_or(0);
+        let (index, slot) = self.slots_from(start).find(|(_, slot)| slot.is_up())?;
+        let (epoch, _) = slot.get()?;
+        Some(epoch * count + index as u64)
+    }
+
+    /// Calls a script over this very connection: what is sent over one is executed in order, and
+    /// nothing of it if it is not executed up to there. None: the connection is no longer there,
+    /// and nothing was sent.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn invoke_over(
+        &self,
+        connection: u64,
+        call: &Call<'_>,
+    ) -> Option<Result<Value, LinkError>> {
+        let count = self.inner.slots.len() as u64;
+        let slot = &self.inner.slots[usize::try_from(connection % count).unwrap_or(0)];
+        let (epoch, mut shared) = slot.get().filter(|(epoch, _)| *epoch == connection / count)?;
+        Some(SlotRef { slot }.judge(epoch, invoke(&mut shared, call).await))
+    }
+
     fn any(&self) -> SlotRef<'_> {
         self.starting_at(self.inner.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The first one that is up: while one is being replaced the others serve.
     fn starting_at(&self, start: usize) -> SlotRef<'_> {
+        let up = self.slots_from(start).find(|(_, slot)| slot.is_up());
+        let slot = up.map_or(&self.inner.slots[start % self.inner.slots.len()], |(_, slot)| slot);
+        SlotRef { slot }
+    }
+
+    /// All of them, beginning with this one.
+    fn slots_from(&self, start: usize) -> impl Iterator<Item = (usize, &Arc<Slot>)> {
         let slots = &self.inner.slots;
-        let slot = |step: usize| &slots[start.wrapping_add(step) % slots.len()];
-        let up = (0..slots.len()).map(slot).find(|slot| slot.is_up());
-        SlotRef { slot: up.unwrap_or_else(|| slot(0)) }
+        (0..slots.len()).map(move |step| {
+            let index = start.wrapping_add(step) % slots.len();
+            (index, &slots[index])
+        })
     }
 }
 

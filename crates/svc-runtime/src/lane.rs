@@ -42,13 +42,20 @@ pub trait LaneWork: Send + Sync + 'static {
         &self,
         key: &Self::Key,
         items: Vec<Self::Item>,
-        epoch: Option<u64>,
+        epoch: Option<Epoch>,
     ) -> impl Future<Output = InEpoch<Self>> + Send
     where
         Self: Sized,
     {
         let _ = epoch;
         async move { InEpoch::Ran { answers: self.run(key, items).await, epoch: None } }
+    }
+
+    /// Whether an item is still to be run. Looked at when its batch is begun; the caller of one that
+    /// is not gets [`LaneError::Lost`].
+    fn is_wanted(item: &Self::Item) -> bool {
+        let _ = item;
+        true
     }
 
     /// How many of the batch's items this one stands for.
@@ -58,6 +65,9 @@ pub trait LaneWork: Send + Sync + 'static {
     fn bytes(item: &Self::Item) -> usize;
 }
 
+/// What batches of a lane are built on, in whatever numbers say it.
+pub type Epoch = [u64; 2];
+
 /// What came of a batch that may have been under way with another one.
 #[derive(Debug)]
 pub enum InEpoch<W: LaneWork> {
@@ -66,7 +76,7 @@ pub enum InEpoch<W: LaneWork> {
         /// The answers of its items, in their order and as many.
         answers: Vec<W::Answer>,
         /// What later batches may be built on; none: they have to wait for each other.
-        epoch: Option<u64>,
+        epoch: Option<Epoch>,
     },
     /// It was not run, because its epoch no longer holds: these are its items. Neither was what is
     /// behind it; the lane runs all of it again, in order and one by one.
@@ -106,7 +116,8 @@ pub enum LaneError {
     /// Too much is waiting: nothing was done.
     #[error("the lane is full")]
     Full,
-    /// The batch ended without an answer (it panicked): it may have been done.
+    /// The batch ended without an answer (it panicked): it may have been done. Or it was no longer
+    /// wanted.
     #[error("the batch ended without an answer")]
     Lost,
 }
@@ -196,15 +207,18 @@ impl<W: LaneWork> Lanes<W> {
                 lane.under_way = 1;
                 Err(item)
             } else if lane.queue.len() < self.shared.options.capacity {
-                Ok(self.shared.push(key, &mut lane, item))
+                Ok(self.shared.push(&mut lane, item))
             } else {
                 return Err(LaneError::Full);
             }
         };
         match waiting {
-            Ok(pending) => pending.answer().await,
+            Ok((pending, start)) => {
+                self.shared.start_if(start, key);
+                pending.answer().await
+            }
             Err(item) => {
-                let place = Place { shared: self.shared.clone(), key: key.clone() };
+                let place = Place { shared: self.shared.clone(), key: key.clone(), began: true };
                 let answers = place.shared.work.run(key, vec![item]).await;
                 answers.into_iter().next().ok_or(LaneError::Lost)
             }
@@ -214,16 +228,18 @@ impl<W: LaneWork> Lanes<W> {
     /// Waits for room, submits, and returns while the answer is on its way: for streams, which
     /// stop reading their client meanwhile. What one task submits is run in that order.
     pub async fn submit(&self, key: &W::Key, item: W::Item) -> Pending<W::Answer> {
-        loop {
+        let (pending, start) = loop {
             let room = {
                 let mut lane = self.shared.lanes.entry(key.clone()).or_default();
                 if lane.queue.len() < self.shared.options.capacity {
-                    return self.shared.push(key, &mut lane, item);
+                    break self.shared.push(&mut lane, item);
                 }
                 lane.room.clone().notified_owned()
             };
             room.await;
-        }
+        };
+        self.shared.start_if(start, key);
+        pending
     }
 
     /// How many lanes there are.
@@ -238,13 +254,8 @@ impl<W: LaneWork> Lanes<W> {
 }
 
 impl<W: LaneWork> Shared<W> {
-    /// Queues an item, and has it run unless enough is under way.
-    fn push(
-        self: &Arc<Self>,
-        key: &W::Key,
-        lane: &mut Lane<W>,
-        item: W::Item,
-    ) -> Pending<W::Answer> {
+    /// Queues an item; answers whether a place must be started for it.
+    fn push(&self, lane: &mut Lane<W>, item: W::Item) -> (Pending<W::Answer>, bool) {
         let (answer, pending) = oneshot::channel();
         let before = lane.waiting;
         lane.waiting += W::count(&item);
@@ -252,12 +263,18 @@ impl<W: LaneWork> Shared<W> {
         if before < OVERLAP_ITEMS && lane.waiting >= OVERLAP_ITEMS {
             lane.enough.notify_one();
         }
-        if lane.under_way < self.options.depth {
-            lane.under_way += 1;
-            let place = Place { shared: self.clone(), key: key.clone() };
+        let start = lane.under_way < self.options.depth;
+        lane.under_way += usize::from(start);
+        (Pending(pending), start)
+    }
+
+    /// Starts a place. Never while a lane is held: a runtime that shuts down drops what is spawned
+    /// at once, and a place that is dropped looks at its lane.
+    fn start_if(self: &Arc<Self>, start: bool, key: &W::Key) {
+        if start {
+            let place = Place { shared: self.clone(), key: key.clone(), began: false };
             tokio::spawn(place.serve());
         }
-        Pending(pending)
     }
 
     /// The next batch: whatever is waiting, as far as it fits.

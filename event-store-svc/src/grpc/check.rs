@@ -248,6 +248,7 @@ pub fn append(request: pb::AppendRequest, limits: Limits) -> Result<Append, RpcE
         fingerprint,
         expectations,
         durability,
+        stream: None,
     });
     checks.done(append)
 }

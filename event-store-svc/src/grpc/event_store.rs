@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::check::{self, Checks};
 use super::{Handlers, convert, malformed};
 use crate::error::StoreError;
-use crate::model::{EventFilter, Name, Position, Start};
+use crate::model::{Append, AppendOrder, EventFilter, Name, Position, Start};
 use crate::store::{Read, SharedEvent, Snapshot, Store, SubjectItem, TailItem};
 
 /// Appends of one stream that may be under way; then it stops reading its client.
@@ -24,7 +24,7 @@ const HEARTBEATS: std::ops::RangeInclusive<Duration> =
 
 /// What happened on a stream of appends.
 enum AppendStep {
-    Answer(pb::AppendStreamResponse),
+    Answer(Result<pb::AppendStreamResponse, StoreError>),
     Request(Option<Result<pb::AppendRequest, Status>>),
     Shutdown,
 }
@@ -58,6 +58,8 @@ impl<S: Store> EventStore for Handlers<S> {
         let mut requests = request.into_inner();
         let answers = async_stream::try_stream! {
             let mut under_way = FuturesOrdered::new();
+            let order = AppendOrder::default();
+            let mut durability = 0;
             let mut open = true;
             while open || !under_way.is_empty() {
                 let step = tokio::select! {
@@ -69,16 +71,23 @@ impl<S: Store> EventStore for Handlers<S> {
                     () = handlers.shutdown.triggered(), if open => AppendStep::Shutdown,
                 };
                 match step {
-                    AppendStep::Answer(answer) => yield answer,
+                    AppendStep::Answer(answer) => yield answer?,
                     AppendStep::Request(Some(request)) => {
                         let request = request.map_err(malformed::explain)?;
-                        under_way.push_back(handlers.append_one(request).await);
+                        if request.durability != durability {
+                            // Those of another durability do not wait for each other by themselves.
+                            while let Some(answer) = under_way.next().await {
+                                yield answer?;
+                            }
+                            durability = request.durability;
+                        }
+                        under_way.push_back(handlers.append_one(request, &order).await);
                     }
                     AppendStep::Request(None) => open = false,
                     AppendStep::Shutdown => {
                         // What was taken is answered; the client sends the rest elsewhere.
                         while let Some(answer) = under_way.next().await {
-                            yield answer;
+                            yield answer?;
                         }
                         Err(StoreError::ShuttingDown)?;
                     }
@@ -245,25 +254,35 @@ fn topics(checks: &mut Checks, topics: Vec<pb::TopicStart>) -> Vec<(Name, Start)
 }
 
 impl<S: Store> Handlers<S> {
-    /// Hands one append of a stream over; what comes out answers it.
+    /// Hands one append of a stream over; what comes out answers it, or ends the stream: what is
+    /// not known to be there has to be repeated before what follows it.
     async fn append_one(
         &self,
         request: pb::AppendRequest,
-    ) -> impl Future<Output = pb::AppendStreamResponse> + Send + 'static {
+        order: &AppendOrder,
+    ) -> impl Future<Output = Result<pb::AppendStreamResponse, StoreError>> + Send + 'static {
         use pb::append_stream_response::Result as Answer;
+        let order = order.clone();
         let pending = match check::append(request, self.limits) {
-            Ok(append) => Ok(self.store.append_ordered(append).await),
+            Ok(append) => {
+                let append = Append { stream: Some(order.clone()), ..append };
+                Ok(self.store.append_ordered(append).await)
+            }
             Err(refused) => Err(refused),
         };
         async move {
             let result = match pending {
                 Ok(pending) => match pending.await {
                     Ok(appended) => Answer::Appended(convert::appended(appended)),
+                    Err(error) if error.is_passing() => {
+                        order.end();
+                        return Err(error);
+                    }
                     Err(error) => Answer::Error(super::status::of(&error).into()),
                 },
                 Err(refused) => Answer::Error(refused.into()),
             };
-            pb::AppendStreamResponse { result: Some(result) }
+            Ok(pb::AppendStreamResponse { result: Some(result) })
         }
     }
 

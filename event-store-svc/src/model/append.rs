@@ -1,5 +1,8 @@
 //! Appends: what is asked for and what came of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{Name, NewEvent, Position, Subject};
 
 /// How far a write must have got before it is answered.
@@ -47,6 +50,26 @@ pub struct Append {
     pub expectations: Vec<Expectation>,
     /// When to answer.
     pub durability: Durability,
+    /// The stream that it came by.
+    pub stream: Option<AppendOrder>,
+}
+
+/// What appends of one stream share: when the outcome of one is not known, those behind it must not
+/// be made before it is repeated.
+#[derive(Clone, Debug, Default)]
+pub struct AppendOrder(Arc<AtomicBool>);
+
+impl AppendOrder {
+    /// No more appends are made.
+    pub fn end(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether no more appends are made.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// Where the events of an append stand.

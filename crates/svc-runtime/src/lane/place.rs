@@ -1,6 +1,7 @@
 //! A place in a lane: runs its batches one after the other, or overlapping.
 
 use std::collections::VecDeque;
+use std::mem::take;
 use std::sync::Arc;
 
 use dashmap::mapref::entry::Entry;
@@ -8,19 +9,22 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use tokio::sync::{Notify, oneshot};
 
-use super::{InEpoch, LaneWork, OVERLAP_BYTES, OVERLAP_ITEMS, Queued, Shared};
+use super::{Epoch, InEpoch, LaneWork, OVERLAP_BYTES, OVERLAP_ITEMS, Queued, Shared};
 
 /// One of the batches that may be under way in a lane. However it ends, what waits is run.
 pub(super) struct Place<W: LaneWork> {
     pub shared: Arc<Shared<W>>,
     pub key: W::Key,
+    /// Whether it runs, or has run.
+    pub began: bool,
 }
 
 type Callers<W> = Vec<oneshot::Sender<<W as LaneWork>::Answer>>;
 
 impl<W: LaneWork> Place<W> {
     /// Runs batches until nothing waits.
-    pub async fn serve(self) {
+    pub async fn serve(mut self) {
+        self.began = true;
         if self.shared.options.overlap {
             return Overlap::new(&self).serve().await;
         }
@@ -49,16 +53,24 @@ impl<W: LaneWork> Place<W> {
 
 impl<W: LaneWork> Drop for Place<W> {
     fn drop(&mut self) {
-        let Entry::Occupied(mut lane) = self.shared.lanes.entry(self.key.clone()) else { return };
-        if !lane.get().queue.is_empty() {
+        let (start, lost) = {
+            let Entry::Occupied(mut lane) = self.shared.lanes.entry(self.key.clone()) else {
+                return;
+            };
+            // A place that did not begin was dropped by a runtime that shuts down: nothing will
+            // run what waits, and its callers are told so.
+            let lost = if self.began { VecDeque::new() } else { take(&mut lane.get_mut().queue) };
             // What came while this ended, or waited for a caller that went away.
-            let place = Self { shared: self.shared.clone(), key: self.key.clone() };
-            tokio::spawn(place.serve());
-        } else if lane.get().under_way > 1 {
-            lane.get_mut().under_way -= 1;
-        } else {
-            lane.remove();
-        }
+            let start = !lane.get().queue.is_empty();
+            if !start && lane.get().under_way > 1 {
+                lane.get_mut().under_way -= 1;
+            } else if !start {
+                lane.remove();
+            }
+            (start, lost)
+        };
+        drop(lost);
+        self.shared.start_if(start, &self.key);
     }
 }
 
@@ -75,7 +87,7 @@ struct Overlap<'a, W: LaneWork> {
     enough: Arc<Notify>,
     under_way: FuturesOrdered<BoxFuture<'a, (InEpoch<W>, Callers<W>)>>,
     /// What batches are built on, once one has told.
-    epoch: Option<u64>,
+    epoch: Option<Epoch>,
     /// Whether all that is under way has an epoch, so that another one may follow.
     open: bool,
     /// What was not run because its epoch was over.
@@ -96,7 +108,8 @@ impl<'a, W: LaneWork> Overlap<'a, W> {
 
     async fn serve(mut self) {
         loop {
-            if self.under_way.is_empty() {
+            // One that is no longer wanted starts nothing.
+            while self.under_way.is_empty() {
                 let next = self.again.pop_front().or_else(|| self.place.take(1));
                 let Some((items, callers)) = next else { return };
                 self.start(items, callers);
@@ -119,12 +132,17 @@ impl<'a, W: LaneWork> Overlap<'a, W> {
     }
 
     fn start(&mut self, items: Vec<W::Item>, callers: Callers<W>) {
+        let wanted = items.into_iter().zip(callers).filter(|(item, _)| W::is_wanted(item));
+        let (items, callers): (Vec<_>, Callers<W>) = wanted.unzip();
+        if items.is_empty() {
+            return;
+        }
         // A small one is not followed by another, so it needs no epoch.
         let large = items.iter().map(W::count).sum::<usize>() >= OVERLAP_ITEMS
             || items.iter().map(W::bytes).sum::<usize>() >= OVERLAP_BYTES;
         let epoch = self.epoch.filter(|_| large || !self.under_way.is_empty());
         self.open = epoch.is_some();
-        let Place { shared, key } = self.place;
+        let Place { shared, key, .. } = self.place;
         self.under_way.push_back(Box::pin(async move {
             (shared.work.run_in_epoch(key, items, epoch).await, callers)
         }));

@@ -115,17 +115,26 @@ impl LaneWork for Arc<Epochs> {
         items
     }
 
-    async fn run_in_epoch(&self, (): &(), items: Vec<usize>, epoch: Option<u64>) -> InEpoch<Self> {
+    async fn run_in_epoch(
+        &self,
+        (): &(),
+        items: Vec<usize>,
+        epoch: Option<Epoch>,
+    ) -> InEpoch<Self> {
         let under_way = self.under_way.fetch_add(1, SeqCst) + 1;
         self.most.fetch_max(under_way, SeqCst);
         let now = self.now.load(SeqCst);
-        let over = epoch.is_some_and(|epoch| epoch != now);
+        let over = epoch.is_some_and(|epoch| epoch != [now, 0]);
         if !over {
             self.ran.lock().unwrap().push(items.clone());
         }
         self.gate.acquire().await.unwrap().forget();
         self.under_way.fetch_sub(1, SeqCst);
-        if over { InEpoch::Over(items) } else { InEpoch::Ran { answers: items, epoch: Some(now) } }
+        if over {
+            InEpoch::Over(items)
+        } else {
+            InEpoch::Ran { answers: items, epoch: Some([now, 0]) }
+        }
     }
 
     fn count(_: &usize) -> usize {
@@ -172,4 +181,54 @@ async fn large_batches_overlap_and_keep_their_order_through_epochs() {
     let ran = epochs.ran.lock().unwrap().concat();
     assert!(ran.is_sorted(), "{ran:?}");
     assert_eq!(ran.len(), 1_000);
+}
+
+/// Work that never ends.
+struct Never;
+
+impl LaneWork for Never {
+    type Key = &'static str;
+    type Item = ();
+    type Answer = ();
+
+    async fn run(&self, _: &&'static str, _: Vec<()>) -> Vec<()> {
+        std::future::pending().await
+    }
+
+    fn count((): &()) -> usize {
+        1
+    }
+
+    fn bytes((): &()) -> usize {
+        0
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_with_work_waiting_ends() {
+    let (ended, ends) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for depth in [1, 2] {
+            let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+            let lanes = Lanes::new(Never, LaneOptions { depth, ..Default::default() });
+            let pending = runtime.block_on(async {
+                let mut pending = Vec::new();
+                for _ in 0..10 {
+                    pending.push(lanes.submit(&"a", ()).await);
+                }
+                while lanes.shared.lanes.get(&"a").unwrap().queue.len() > 10 - depth {
+                    tokio::task::yield_now().await;
+                }
+                pending
+            });
+            drop(runtime);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for answer in pending {
+                assert_eq!(runtime.block_on(answer.answer()), Err(LaneError::Lost));
+            }
+            assert!(lanes.is_empty());
+        }
+        ended.send(()).unwrap();
+    });
+    ends.recv_timeout(std::time::Duration::from_secs(10)).expect("the runtime ends");
 }

@@ -6,14 +6,14 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use redis_link::{Link, LinkError, Value, cmd};
-use svc_runtime::lane::{InEpoch, LaneWork};
+use svc_runtime::lane::{Epoch, InEpoch, LaneWork};
 
 use super::durability::DurabilityGate;
 use super::error;
 use super::keys::TOPICS;
 use super::scripts::Scripts;
 use crate::error::StoreError;
-use crate::model::{Append, Appended, Durability, Name};
+use crate::model::{Append, AppendOrder, Appended, Durability, Name};
 use crate::store::Result;
 use batch::{Batch, Outcome, Topic};
 
@@ -39,23 +39,35 @@ impl LaneWork for AppendWork {
             .map_or_else(|error| vec![Err(error); items.len()], |done| done.0)
     }
 
-    /// The epoch is when the topic was created: a batch is appended only to the topic that the one
-    /// before it was appended to, so both are or neither is.
+    /// The epoch is when the topic was created, and the connection that this was told over. A batch
+    /// is appended only to the topic that the one before it was appended to, and sent behind it, so
+    /// it is not there without the one before.
     async fn run_in_epoch(
         &self,
         key: &Self::Key,
         items: Vec<Append>,
-        epoch: Option<u64>,
+        epoch: Option<Epoch>,
     ) -> InEpoch<Self> {
         let outcome = match epoch {
             None => self.append(key, &items).await.map(Some),
-            Some(created) => self.append_to(key, &items, Topic::CreatedAt(created)).await,
+            Some([created, connection]) => {
+                self.append_to(key, &items, Topic::CreatedAt(created), Some(connection)).await
+            }
         };
         match outcome {
-            Ok(Some((answers, created))) => InEpoch::Ran { answers, epoch: Some(created) },
+            Ok(Some((answers, epoch))) => InEpoch::Ran { answers, epoch },
             Ok(None) => InEpoch::Over(items),
-            Err(error) => InEpoch::Ran { answers: vec![Err(error); items.len()], epoch: None },
+            Err(error) => {
+                if error.is_passing() {
+                    items.iter().filter_map(|item| item.stream.as_ref()).for_each(AppendOrder::end);
+                }
+                InEpoch::Ran { answers: vec![Err(error); items.len()], epoch: None }
+            }
         }
+    }
+
+    fn is_wanted(item: &Append) -> bool {
+        !item.stream.as_ref().is_some_and(AppendOrder::has_ended)
     }
 
     fn count(item: &Append) -> usize {
@@ -67,12 +79,12 @@ impl LaneWork for AppendWork {
     }
 }
 
-/// The answers of a batch, and when its topic was created.
-type Done = (Vec<Result<Appended>>, u64);
+/// The answers of a batch, and its epoch.
+type Done = (Vec<Result<Appended>>, Option<Epoch>);
 
 impl AppendWork {
     async fn append(&self, key: &(Name, Durability), items: &[Append]) -> Result<Done> {
-        if let Some(done) = self.append_to(key, items, Topic::Existing).await? {
+        if let Some(done) = self.append_to(key, items, Topic::Existing, None).await? {
             return Ok(done);
         }
         let (topic, _) = key;
@@ -81,22 +93,31 @@ impl AppendWork {
         }
         // Registered first: a registry may name a topic that is empty, but never miss one.
         register(&self.link, topic).await?;
-        let done = self.append_to(key, items, Topic::Create).await?;
+        let done = self.append_to(key, items, Topic::Create, None).await?;
         done.ok_or_else(|| StoreError::TopicNotFound(topic.clone()))
     }
 
-    /// None: there is no such topic.
+    /// None: there is no such topic, or no such connection any more.
     async fn append_to(
         &self,
         (topic, durability): &(Name, Durability),
         items: &[Append],
         to: Topic,
+        connection: Option<u64>,
     ) -> Result<Option<Done>> {
         let batch = Batch::new(&self.scripts.append, topic, items, to);
+        let mut over = None;
         let reply = if *durability == Durability::Memory {
-            let lane = self.hasher.hash_one(topic);
-            self.link.invoke_on(lane, batch.call()).await.map_err(|e| error::of_write(&e))?
+            let any = || self.link.connection(self.hasher.hash_one(topic));
+            over = connection.or_else(any);
+            let connected = over.ok_or(StoreError::StorageUnavailable)?;
+            match self.link.invoke_over(connected, batch.call()).await {
+                Some(reply) => reply.map_err(|e| error::of_write(&e))?,
+                None if connection.is_some() => return Ok(None),
+                None => return Err(StoreError::StorageUnavailable),
+            }
         } else {
+            // Over a connection of its own: two of them could overtake each other.
             self.durability.write(&self.link, *durability, batch.call()).await?
         };
         match reply {
@@ -105,9 +126,9 @@ impl AppendWork {
             reply => {
                 let reached = self.durability.reached(*durability);
                 let outcome = Outcome::of(reply).map_err(|e| error::of_write(&e))?;
-                let created = outcome.created();
+                let epoch = over.map(|over| [outcome.created(), over]);
                 let answers = batch.answers(outcome, reached).map_err(|e| error::of_write(&e))?;
-                Ok(Some((answers, created)))
+                Ok(Some((answers, epoch)))
             }
         }
     }
