@@ -219,7 +219,8 @@ impl<W: LaneWork> Lanes<W> {
             }
             Err(item) => {
                 let place = Place { shared: self.shared.clone(), key: key.clone(), began: true };
-                let answers = place.shared.work.run(key, vec![item]).await;
+                // Boxed: most callers wait for a batch, and need not carry what runs one.
+                let answers = Box::pin(place.shared.work.run(key, vec![item])).await;
                 answers.into_iter().next().ok_or(LaneError::Lost)
             }
         }

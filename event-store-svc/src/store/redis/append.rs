@@ -118,7 +118,7 @@ impl AppendWork {
             }
         } else {
             // Over a connection of its own: two of them could overtake each other.
-            self.durability.write(&self.link, *durability, batch.call()).await?
+            Box::pin(self.durability.write(&self.link, *durability, batch.call())).await?
         };
         match reply {
             Value::Nil => Ok(None),
