@@ -12,6 +12,7 @@ use system_tests::clients::{append, event};
 use system_tests::system::System;
 use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -44,10 +45,13 @@ async fn frame(socket: &mut Socket) -> Value {
     }
 }
 
-async fn write(system: &System) {
+/// Writes no further ahead of the quick listener than `room` has permits: it misses nothing only as
+/// long as it keeps up.
+async fn write(system: &System, room: &Semaphore) {
     let clients = system.clients().unwrap();
     let text = format!("\"{}\"", "x".repeat(SIZE));
     for batch in 0..EVENTS / BATCH {
+        room.acquire_many(u32::try_from(BATCH).unwrap()).await.unwrap().forget();
         let events = (0..BATCH).map(|n| event(&format!("e-{batch}-{n}"), "noted", &text)).collect();
         clients.store.clone().append(append("product", events)).await.unwrap();
     }
@@ -58,12 +62,14 @@ async fn a_listener_that_takes_nothing_misses_events_alone() {
     let names = [EVENT_STORE, MESSAGE_QUEUE, GATEWAY];
     let system = System::of(PrivateRedis::start(), &names).await.unwrap();
     let (mut quick, mut slow) = (listen(&system).await, listen(&system).await);
+    let room = Semaphore::new(usize::try_from(2 * BATCH).unwrap());
     let reading = async {
         for expected in 1..=EVENTS {
             assert_eq!(frame(&mut quick).await["sequence"], expected);
+            room.add_permits(1);
         }
     };
-    tokio::join!(write(&system), reading);
+    tokio::join!(write(&system, &room), reading);
 
     let (mut seen, mut missed) = (0, 0);
     while seen + missed < EVENTS {
