@@ -13,9 +13,7 @@ pub struct Replica {
 
 impl Replica {
     pub fn start(redis: &str) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = redis_link::test_util::free_port();
         Self { port, redis: redis.to_owned(), process: spawn(port, redis) }
     }
 
