@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use proto::eventstore::v1::*;
 use redis_link::test_util::PrivateRedis;
+use redis_link::test_util::proxy::Proxy;
 use support::consumer::*;
-use support::proxy::Proxy;
 use support::*;
 use tonic::Code;
 

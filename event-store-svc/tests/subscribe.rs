@@ -16,7 +16,7 @@ use proto::eventstore::v1::start::At;
 use proto::eventstore::v1::subscribe_response::Message;
 use proto::eventstore::v1::*;
 use redis_link::test_util::PrivateRedis;
-use support::proxy::Proxy;
+use redis_link::test_util::proxy::Proxy;
 use support::*;
 use tonic::Code;
 

@@ -9,7 +9,7 @@
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
 //! - [`quiet`] whether everything is done
-//! - [`proxy`] a network that can be cut, [`watch`] waiting for what can be seen
+//! - [`watch`] waiting for what can be seen
 //! - [`console`] the commands shown in the docs
 //! - [`bench`](mod@bench) what `make bench` measures with
 
@@ -23,7 +23,6 @@ pub mod health;
 pub mod ports;
 pub mod process;
 pub mod programs;
-pub mod proxy;
 pub mod quiet;
 pub mod readers;
 pub mod rest;

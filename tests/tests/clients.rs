@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use proto::eventstore::v1::{GetGroupRequest, TruncateTopicRequest, truncate_topic_request};
+use redis_link::test_util::proxy::Proxy;
 use serde_json::{Value, json};
 use system_tests::clients::Clients;
 use system_tests::example::{Addresses, Example, LANGUAGES};
 use system_tests::programs;
-use system_tests::proxy::Proxy;
 use system_tests::readers::whole_topic;
 use system_tests::system::System;
 use system_tests::topology::{EVENT_STORE, MESSAGE_QUEUE};
@@ -40,10 +40,7 @@ struct Network(Proxy, Proxy);
 impl Network {
     async fn before(system: &System) -> Self {
         let to = addresses(system);
-        Self(
-            Proxy::start(&to.event_store).await.unwrap(),
-            Proxy::start(&to.message_queue).await.unwrap(),
-        )
+        Self(Proxy::start(&to.event_store).await, Proxy::start(&to.message_queue).await)
     }
 
     fn addresses(&self) -> Addresses {

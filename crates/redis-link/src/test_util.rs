@@ -9,6 +9,8 @@
     reason = "only tests use this, and a test that can't have its server has to fail loudly"
 )]
 
+pub mod proxy;
+
 use std::{
     hash::{BuildHasher, RandomState},
     io::{Read, Write},

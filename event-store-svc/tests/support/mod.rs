@@ -12,7 +12,6 @@
 pub mod account;
 pub mod consumer;
 pub mod load;
-pub mod proxy;
 pub mod raw;
 pub mod replica;
 pub mod stream_writer;

@@ -11,8 +11,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::proxy::Proxy;
 use crate::service::Service;
+use redis_link::test_util::proxy::Proxy;
 
 /// The lease is 30 s.
 const AT_ONCE: Duration = Duration::from_secs(5);

@@ -17,7 +17,6 @@ mod load;
 mod lost_answers;
 #[path = "../replicas/producers.rs"]
 mod producers;
-mod proxy;
 mod service;
 
 use std::time::Duration;
@@ -26,7 +25,7 @@ use redis_link::test_util::PrivateRedis;
 use tokio::time::sleep;
 
 use load::Load;
-use proxy::Proxy;
+use redis_link::test_util::proxy::Proxy;
 use service::Service;
 
 /// Messages that are handled before each fault.

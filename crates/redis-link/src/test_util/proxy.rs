@@ -39,8 +39,8 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port of 127.0.0.1 for connections to `target` (`host:port`).
     pub async fn start(target: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
         let (state, watched) = watch::channel(State { mode: Mode::Open, cuts: 0, swallow: None });
         let target = target.to_owned();
         let mut accepting = JoinSet::new();
@@ -120,6 +120,8 @@ async fn pass(
             continue;
         }
         tokio::select! {
+            // What was told before bytes came holds for them.
+            biased;
             changed = state.changed() => if changed.is_err() { return },
             read = from.read(&mut buffer) => {
                 let Ok(length @ 1..) = read else { return };
@@ -132,5 +134,48 @@ async fn pass(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut read, mut write) = stream.split();
+                    tokio::io::copy(&mut read, &mut write).await
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn it_passes_stalls_and_cuts() {
+        let proxy = Proxy::start(&echo().await).await;
+        let connect = || TcpStream::connect(("127.0.0.1", proxy.port()));
+        let mut stream = connect().await.unwrap();
+        let mut byte = [0];
+        stream.write_all(b"a").await.unwrap();
+        stream.read_exact(&mut byte).await.unwrap();
+
+        proxy.stall();
+        stream.write_all(b"b").await.unwrap();
+        let quiet = std::time::Duration::from_millis(50);
+        let held = tokio::time::timeout(quiet, stream.read_exact(&mut byte)).await;
+        assert!(held.is_err(), "something passed");
+        proxy.heal();
+        stream.read_exact(&mut byte).await.unwrap();
+        assert_eq!(&byte, b"b");
+
+        proxy.cut();
+        assert_eq!(stream.read(&mut byte).await.unwrap_or(0), 0);
+        proxy.heal();
+        connect().await.unwrap().write_all(b"c").await.unwrap();
     }
 }
