@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use system_tests::console;
+use system_tests::grpcurl::Grpcurl;
 use system_tests::programs;
 use system_tests::system::System;
 use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE};
@@ -54,4 +55,38 @@ async fn the_commands_of_the_documents_print_what_is_shown() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(checked > 0, "no document shows a command");
+}
+
+/// The names that grpcurl lists.
+async fn list(service: &Grpcurl, of: &[&str]) -> Vec<String> {
+    let listed = service.text(&[&["list"], of].concat()).await.unwrap();
+    listed.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_cookbook_has_every_call_of_both_services() {
+    let book = programs::repository().join("docs/grpcurl.md");
+    let book = std::fs::read_to_string(book).unwrap();
+    let examples = console::examples(&book);
+    let system = System::services().await.unwrap();
+    let mut checked = 0;
+    for (name, package) in [(EVENT_STORE, "eventstore.v1."), (MESSAGE_QUEUE, "messagequeue.v1.")] {
+        let service = Grpcurl::new(&system.url(name).unwrap());
+        for found in list(&service, &[]).await {
+            if !found.starts_with(package) {
+                continue;
+            }
+            for method in list(&service, &[&found]).await {
+                let call = method.strip_prefix(&format!("{found}.")).unwrap();
+                let path = format!("{found}/{call}");
+                let called = examples.iter().any(|example| {
+                    example.command.split_whitespace().any(|word| word == path.as_str())
+                });
+                assert!(called, "docs/grpcurl.md has no call of {path}");
+                assert!(book.contains(&format!("\n### {call}\n")), "nor a section for {path}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 40, "reflection shows only {checked} calls");
 }
