@@ -21,7 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::serve::ListenerExt;
 use clap::Parser;
 use svc_runtime::client;
-use svc_runtime::config::{RuntimeArgs, duration};
+use svc_runtime::config::duration;
 use svc_runtime::health::Readiness;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -33,7 +33,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::model;
-use crate::service::{Clients, From, Up, project};
+use crate::service::{Clients, From, ProcessArgs, Up, project};
 
 /// The name of the service.
 pub const SERVICE: &str = "api-gateway";
@@ -72,9 +72,9 @@ pub struct Args {
     #[arg(long, env = "HEALTH_OF", value_delimiter = ',', value_parser = observe::named_address, value_name = "NAME=URL")]
     pub health_of: Vec<(String, String)>,
 
-    /// What every service has.
+    /// What every program has.
     #[command(flatten)]
-    pub runtime: RuntimeArgs,
+    pub process: ProcessArgs,
 }
 
 /// Binds the port of the flags and runs the gateway.
@@ -137,7 +137,7 @@ pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyho
         .with_graceful_shutdown(async move { stopping.triggered().await });
     let overdue = async {
         shutdown.triggered().await;
-        tokio::time::sleep(args.runtime.shutdown_timeout).await;
+        tokio::time::sleep(args.process.runtime.shutdown_timeout).await;
     };
     tokio::select! {
         served = server.into_future() => served?,

@@ -33,11 +33,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use svc_observe::args::TraceArgs;
+use svc_observe::telemetry;
+use svc_runtime::client;
 use svc_runtime::config::RuntimeArgs;
 use svc_runtime::health::Readiness;
 use svc_runtime::serve::{ServeOptions, serve_grpc};
 use svc_runtime::shutdown::Shutdown;
-use svc_runtime::{client, telemetry};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
@@ -88,31 +90,48 @@ pub struct Args {
     #[arg(long, env = "SNAPSHOT_EVERY", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub snapshot_every: u64,
 
-    /// What every service has.
+    /// What every program has.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// The flags of every program of the shop.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ProcessArgs {
+    /// Logs and shutdown.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+
+    /// Traces.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// The `main` of a service: flags, logs, signals, and an exit code.
-pub async fn main<A, B, F>(name: &'static str, runtime: fn(&A) -> &RuntimeArgs, run: B) -> ExitCode
+pub async fn main<A, B, F>(name: &'static str, process: fn(&A) -> &ProcessArgs, run: B) -> ExitCode
 where
     A: Parser,
     B: FnOnce(A, Shutdown) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
     let args = A::parse();
-    if let Err(error) = telemetry::init(name, runtime(&args)) {
-        #[allow(clippy::print_stderr, reason = "there is no log yet")]
-        {
-            eprintln!("{name}: {error}");
+    let ProcessArgs { runtime, trace } = process(&args);
+    let service = svc_observe::Service { name, version: env!("CARGO_PKG_VERSION") };
+    let telemetry = match telemetry::init(service, runtime, trace) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            #[allow(clippy::print_stderr, reason = "there is no log yet")]
+            {
+                eprintln!("{name}: {error}");
+            }
+            return ExitCode::FAILURE;
         }
-        return ExitCode::FAILURE;
-    }
+    };
     let ended = match Shutdown::on_signals() {
         Ok(shutdown) => run(args, shutdown).await,
         Err(error) => Err(error.into()),
     };
-    match ended {
+    let code = match ended {
         Ok(()) => {
             tracing::info!("stopped");
             ExitCode::SUCCESS
@@ -121,7 +140,9 @@ where
             tracing::error!(error = format!("{error:#}"), "failed");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry.finish().await;
+    code
 }
 
 /// The `main` of a worker: a service without a port of its own.
@@ -132,7 +153,7 @@ where
 {
     main(
         name,
-        |args: &Args| &args.runtime,
+        |args: &Args| &args.process,
         async |args: Args, shutdown| assemble(Service::start(name, &args, shutdown)?).await,
     )
     .await
@@ -197,7 +218,7 @@ impl Service {
             concurrency: args.concurrency,
             snapshot_every: args.snapshot_every,
             health_listen: args.health_listen,
-            options: ServeOptions::from_args(&args.runtime),
+            options: ServeOptions::from_args(&args.process.runtime),
             up: up::Health::new(readiness.clone()),
             health,
             readiness,

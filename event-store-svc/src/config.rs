@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use redis_link::RedisArgs;
-use svc_runtime::config::RuntimeArgs;
+use svc_front::FrontArgs;
 
 use crate::grpc::Limits;
 
@@ -31,13 +30,9 @@ pub struct Config {
     #[arg(long, env = "NO_AUTO_CREATE")]
     pub no_auto_create: bool,
 
-    /// Redis.
+    /// Redis, security, metrics, traces, logs and shutdown.
     #[command(flatten)]
-    pub redis: RedisArgs,
-
-    /// Logs and shutdown.
-    #[command(flatten)]
-    pub runtime: RuntimeArgs,
+    pub front: FrontArgs,
 }
 
 impl Config {

@@ -14,9 +14,8 @@ pub mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_link::Link;
-use svc_runtime::health::Readiness;
-use svc_runtime::serve::{ServeOptions, reflection, serve_grpc};
+use svc_front::{Front, Package, Service};
+use svc_runtime::serve::ServeOptions;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
@@ -28,36 +27,50 @@ use crate::store::redis::RedisStore;
 /// How often retention is looked after.
 const SWEEP: Duration = Duration::from_secs(2);
 
+/// This service, to those that observe it.
+pub const SERVICE: Service =
+    Service { name: "event-store-svc", version: env!("CARGO_PKG_VERSION") };
+
+const PACKAGE: Package = Package {
+    name: "eventstore.v1",
+    services: &grpc::SERVICES,
+    descriptors: proto::eventstore::v1::FILE_DESCRIPTOR_SET,
+};
+
+/// Checks the configuration, with all that it names, and makes what the service runs in.
+///
+/// # Errors
+/// When the configuration cannot be used. Redis need not be there yet.
+pub async fn start(config: &Config) -> anyhow::Result<Front> {
+    Front::start(SERVICE, PACKAGE, &config.front).await
+}
+
 /// Serves until the shutdown.
 ///
 /// # Errors
-/// When the configuration cannot be used or serving fails. Redis need not be there yet.
-pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let link = Link::start(&config.redis)?;
-    let store = Arc::new(RedisStore::new(link.clone(), !config.no_auto_create));
-    let (readiness, health) = Readiness::new(&grpc::SERVICES);
-    let mut routes = grpc::routes(store.clone(), config.limits(), shutdown.clone());
-    routes.add_service(health).add_service(reflection(proto::eventstore::v1::FILE_DESCRIPTOR_SET)?);
-
-    let follow = tokio::spawn(follow_redis(link, readiness.clone(), shutdown.clone()));
+/// When serving fails.
+pub async fn serve(
+    config: &Config,
+    front: Front,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let store = Arc::new(RedisStore::new(front.link().clone(), !config.no_auto_create));
+    let routes = grpc::routes(store.clone(), config.limits(), shutdown.clone());
     let sweeps = tokio::spawn(keep_sweeping(store, shutdown.clone()));
-    let options = ServeOptions::from_args(&config.runtime);
-    let served = serve_grpc(listener, routes.routes(), readiness, shutdown, &options).await;
-    follow.abort();
+    let options = ServeOptions::from_args(&config.front.runtime);
+    let served = front.serve(listener, routes, shutdown, &options).await;
     sweeps.abort();
-    Ok(served?)
+    served
 }
 
-/// Ready means that Redis can be asked.
-async fn follow_redis(link: Link, readiness: Readiness, shutdown: Shutdown) {
-    let mut ready = link.ready();
-    while !shutdown.is_triggered() {
-        let now = *ready.borrow_and_update();
-        readiness.set(now && !shutdown.is_triggered());
-        if ready.changed().await.is_err() {
-            return;
-        }
-    }
+/// The service on a port, from its start to its end.
+///
+/// # Errors
+/// As for [`start`] and [`serve`].
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let front = start(&config).await?;
+    serve(&config, front, listener, shutdown).await
 }
 
 async fn keep_sweeping(store: Arc<RedisStore>, shutdown: Shutdown) {

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use redis_link::RedisArgs;
-use svc_runtime::config::RuntimeArgs;
+use svc_front::FrontArgs;
 
 use crate::grpc::Limits;
 
@@ -16,6 +15,8 @@ const REQUEST_BYTES: usize = 64 << 20;
 /// The message queue: messagequeue.v1 over gRPC, kept in Redis Lists.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "message-queue-svc", version, about, max_term_width = 100)]
+// One more than the event store's, so that both run on one machine.
+#[command(mut_arg("admin_listen", |arg| arg.default_value("0.0.0.0:9091")))]
 pub struct Config {
     /// Where to serve gRPC: an address and a port; port 0 takes a free one.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:50052")]
@@ -37,13 +38,9 @@ pub struct Config {
     #[arg(long, env = "NO_AUTO_CREATE")]
     pub no_auto_create: bool,
 
-    /// Redis.
+    /// Redis, security, metrics, traces, logs and shutdown.
     #[command(flatten)]
-    pub redis: RedisArgs,
-
-    /// Logs and shutdown.
-    #[command(flatten)]
-    pub runtime: RuntimeArgs,
+    pub front: FrontArgs,
 }
 
 impl Config {

@@ -11,9 +11,8 @@ pub mod queue;
 
 use std::time::Duration;
 
-use redis_link::Link;
-use svc_runtime::health::Readiness;
-use svc_runtime::serve::{ServeOptions, reflection, serve_grpc};
+use svc_front::{Front, Package, Service};
+use svc_runtime::serve::ServeOptions;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
@@ -23,39 +22,51 @@ use crate::queue::redis::RedisEngine;
 /// How long the engine has for its last writes once all calls have ended.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
+/// This service, to those that observe it.
+pub const SERVICE: Service =
+    Service { name: "message-queue-svc", version: env!("CARGO_PKG_VERSION") };
+
+const PACKAGE: Package = Package {
+    name: "messagequeue.v1",
+    services: &grpc::SERVICES,
+    descriptors: proto::messagequeue::v1::FILE_DESCRIPTOR_SET,
+};
+
+/// Checks the configuration, with all that it names, and makes what the service runs in.
+///
+/// # Errors
+/// When the configuration cannot be used. Redis need not be there yet.
+pub async fn start(config: &Config) -> anyhow::Result<Front> {
+    Front::start(SERVICE, PACKAGE, &config.front).await
+}
+
 /// Serves until the shutdown.
 ///
 /// # Errors
-/// When the configuration cannot be used or serving fails. Redis need not be there yet.
-pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let link = Link::start(&config.redis)?;
-    let engine = RedisEngine::start(link.clone(), !config.no_auto_create);
-    let (readiness, health) = Readiness::new(&grpc::SERVICES);
-    let mut routes = grpc::routes(engine.clone(), config.limits(), &shutdown);
-    routes
-        .add_service(health)
-        .add_service(reflection(proto::messagequeue::v1::FILE_DESCRIPTOR_SET)?);
-
-    let follow = tokio::spawn(follow_redis(link, readiness.clone(), shutdown.clone()));
-    let mut options = ServeOptions::from_args(&config.runtime);
+/// When serving fails.
+pub async fn serve(
+    config: &Config,
+    front: Front,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let engine = RedisEngine::start(front.link().clone(), !config.no_auto_create);
+    let routes = grpc::routes(engine.clone(), config.limits(), &shutdown);
+    let mut options = ServeOptions::from_args(&config.front.runtime);
     options.shutdown_timeout = options.shutdown_timeout.saturating_sub(CLOSE_LIMIT);
     options.max_concurrent_streams = config.max_concurrent_streams;
-    let served = serve_grpc(listener, routes.routes(), readiness, shutdown, &options).await;
-    follow.abort();
+    let served = front.serve(listener, routes, shutdown, &options).await;
     if tokio::time::timeout(CLOSE_LIMIT, engine.close()).await.is_err() {
         tracing::warn!("leases could not be given back in time; they will expire");
     }
-    Ok(served?)
+    served
 }
 
-/// Ready means that Redis can be asked.
-async fn follow_redis(link: Link, readiness: Readiness, shutdown: Shutdown) {
-    let mut ready = link.ready();
-    while !shutdown.is_triggered() {
-        let now = *ready.borrow_and_update();
-        readiness.set(now && !shutdown.is_triggered());
-        if ready.changed().await.is_err() {
-            return;
-        }
-    }
+/// The service on a port, from its start to its end.
+///
+/// # Errors
+/// As for [`start`] and [`serve`].
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let front = start(&config).await?;
+    serve(&config, front, listener, shutdown).await
 }

@@ -113,7 +113,7 @@ impl System {
         for (name, port) in &system.ports {
             let listen = port.address();
             let mut member = match name.as_str() {
-                EVENT_STORE | MESSAGE_QUEUE => places.front(name, &listen)?,
+                EVENT_STORE | MESSAGE_QUEUE => places.front(name, &listen, "off")?,
                 GATEWAY => places.gateway(&listen, &workers)?,
                 _ => places.worker(name, &listen)?,
             };

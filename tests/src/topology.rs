@@ -54,12 +54,12 @@ pub struct Member {
 }
 
 impl Places {
-    /// One of the two front services, on `listen` (`host:port`).
+    /// One of the two front services, on `listen` (`host:port`), with its admin port on `admin`.
     ///
     /// # Errors
     /// When it was not built.
-    pub fn front(&self, name: &str, listen: &str) -> anyhow::Result<Member> {
-        let args = ["--listen", listen, "--redis-url", &self.redis_url];
+    pub fn front(&self, name: &str, listen: &str, admin: &str) -> anyhow::Result<Member> {
+        let args = ["--listen", listen, "--redis-url", &self.redis_url, "--admin-listen", admin];
         Ok(Member { plan: self.plan(name, &args)?, probe: Probe::Grpc(listen.to_owned()) })
     }
 

@@ -15,7 +15,8 @@ use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE, WORKERS};
 const REDIS_CRATES: [(&str, &[&str]); 2] =
     [("redis", &["redis-link", EVENT_STORE, MESSAGE_QUEUE]), ("deadpool-redis", &["redis-link"])];
 /// Who may use the crate that wraps it; system-tests starts private servers with it.
-const REDIS_LINK_USERS: [&str; 4] = [EVENT_STORE, MESSAGE_QUEUE, "system-tests", "redis-link"];
+const REDIS_LINK_USERS: [&str; 5] =
+    [EVENT_STORE, MESSAGE_QUEUE, "svc-front", "system-tests", "redis-link"];
 const MAX_LINES: usize = 400;
 
 fn packages() -> Vec<Value> {

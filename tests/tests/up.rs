@@ -29,6 +29,7 @@ struct Place {
     queue: Port,
     gateway: Port,
     health: Vec<Port>,
+    admin: Vec<Port>,
     data: TempDir,
 }
 
@@ -47,6 +48,7 @@ impl Place {
             queue: Port::reserve().unwrap(),
             gateway: Port::reserve().unwrap(),
             health: Port::reserve_row(WORKERS.len()).unwrap(),
+            admin: Port::reserve_row(2).unwrap(),
             data: tempfile::tempdir().unwrap(),
         }
     }
@@ -59,6 +61,7 @@ impl Place {
             ("MESSAGE_QUEUE_PORT", &self.queue),
             ("GATEWAY_PORT", &self.gateway),
             ("HEALTH_PORT", &self.health[0]),
+            ("ADMIN_PORT", &self.admin[0]),
         ];
         for (variable, port) in ports {
             command.env(variable, port.number().to_string());

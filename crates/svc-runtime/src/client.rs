@@ -40,7 +40,11 @@ pub fn channel(url: &str, connections: usize) -> Result<Channel, BadAddress> {
     Ok(channel)
 }
 
-fn endpoint(url: &str) -> Result<Endpoint, BadAddress> {
+/// An endpoint with the settings that all have.
+///
+/// # Errors
+/// When `url` has no scheme and host.
+pub fn endpoint(url: &str) -> Result<Endpoint, BadAddress> {
     let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|source| BadAddress { url: url.to_owned(), source: Some(source) })?;
     if endpoint.uri().scheme().is_none() || endpoint.uri().host().is_none() {

@@ -2,6 +2,7 @@
 //! accept may fail with, and a socket that can be cut from outside.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use futures::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 /// How long to wait after accept failed for want of files or memory: until then
 /// it would fail at once again, in a busy loop.
@@ -18,18 +19,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that `listener` accepts. Never ends and never fails. Each is
 /// cut when `cut` is cancelled.
-pub(crate) fn connections(
+pub fn connections(
     listener: TcpListener,
     cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Cuttable>> {
+) -> impl Stream<Item = io::Result<Cuttable<TcpStream>>> {
     stream::unfold((listener, cut), |(listener, cut)| async move {
-        let socket = accept(&listener).await;
+        let (socket, _) = accept(&listener).await;
         let connection = Cuttable::new(socket, &cut);
         Some((Ok(connection), (listener, cut)))
     })
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// The next connection. Never fails: it waits until connections can be accepted again.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
@@ -38,7 +40,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                     tracing::debug!(%error, %peer, "connection lost at accept");
                     continue;
                 }
-                return socket;
+                return (socket, peer);
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -62,14 +64,15 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// A socket whose reads and writes fail once it is cut.
 #[derive(Debug)]
-pub(crate) struct Cuttable {
-    socket: TcpStream,
+pub struct Cuttable<S> {
+    socket: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
 }
 
-impl Cuttable {
-    fn new(socket: TcpStream, cut: &CancellationToken) -> Self {
+impl<S> Cuttable<S> {
+    /// Cut when the token is cancelled.
+    pub fn new(socket: S, cut: &CancellationToken) -> Self {
         Self { socket, cut: Box::pin(cut.clone().cancelled_owned()), is_cut: false }
     }
 
@@ -88,7 +91,7 @@ impl Cuttable {
     }
 }
 
-impl AsyncRead for Cuttable {
+impl<S: AsyncRead + Unpin> AsyncRead for Cuttable<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -99,7 +102,7 @@ impl AsyncRead for Cuttable {
     }
 }
 
-impl AsyncWrite for Cuttable {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Cuttable<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -123,16 +126,18 @@ impl AsyncWrite for Cuttable {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let polled = Pin::new(&mut self.socket).poll_flush(cx);
+        self.or_cut(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.or_cut(cx, polled)
     }
 }
 
-impl Connected for Cuttable {
-    type ConnectInfo = TcpConnectInfo;
+impl<S: Connected> Connected for Cuttable<S> {
+    type ConnectInfo = S::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
         self.socket.connect_info()

@@ -1,15 +1,14 @@
 //! What every service of this workspace needs, and none of it Redis: one way
-//! to be configured, to log, to tell its health, to serve gRPC, to stop, to
+//! to be configured, to tell its health, to serve gRPC, to stop, to
 //! say what went wrong, and to reach another service.
 
 pub mod backoff;
 pub mod client;
 pub mod config;
 pub mod health;
-mod incoming;
+pub mod incoming;
 pub mod lane;
 pub mod names;
 pub mod rpc_error;
 pub mod serve;
 pub mod shutdown;
-pub mod telemetry;

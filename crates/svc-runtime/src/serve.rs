@@ -1,13 +1,22 @@
 //! Serving gRPC: HTTP/2 settings, reflection, and a shutdown that ends.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tower::layer::util::Identity;
+use tower::{Layer, Service};
 
 use crate::config::RuntimeArgs;
 use crate::health::Readiness;
@@ -28,6 +37,8 @@ const MAX_FRAME_SIZE: u32 = 64 << 10;
 const MAX_CONCURRENT_STREAMS: u32 = 1024;
 /// How long cut connections have to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -74,13 +85,7 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Serves `routes` on `listener` until `shutdown`, and returns when all is done:
-/// first it is not ready (`shutdown_delay`), then it accepts no more and lets
-/// calls finish, then (`shutdown_timeout` after the start of all this) it drops
-/// what is left. Streams have to end by themselves: what serves them watches
-/// `shutdown` too. Health watches are ended here.
-///
-/// Making it ready is the caller's part.
+/// Serves `routes` on `listener` until `shutdown`, as [`serve_with`] does.
 ///
 /// # Errors
 /// [`ServeError::Transport`].
@@ -91,9 +96,41 @@ pub async fn serve_grpc(
     shutdown: Shutdown,
     options: &ServeOptions,
 ) -> Result<(), ServeError> {
+    let connections = |cut| incoming::connections(listener, cut);
+    serve_with(connections, Identity::new(), routes, readiness, shutdown, options).await
+}
+
+/// Serves `routes`, with `layer` around all of them, until `shutdown`, and returns when all is done:
+/// first it is not ready (`shutdown_delay`), then it accepts no more and lets
+/// calls finish, then (`shutdown_timeout` after the start of all this) it drops
+/// what is left, by cancelling the token that `connections` got. Streams have to end by themselves:
+/// what serves them watches `shutdown` too. Health watches are ended here.
+///
+/// Making it ready is the caller's part.
+///
+/// # Errors
+/// [`ServeError::Transport`].
+pub async fn serve_with<I, IO, L, B>(
+    connections: impl FnOnce(CancellationToken) -> I,
+    layer: L,
+    routes: Routes,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    options: &ServeOptions,
+) -> Result<(), ServeError>
+where
+    I: Stream<Item = io::Result<IO>>,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    IO::ConnectInfo: Clone + Send + Sync + 'static,
+    L: Layer<Routes> + Clone,
+    L::Service: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    <L::Service as Service<http::Request<Body>>>::Future: Send,
+    <L::Service as Service<http::Request<Body>>>::Error: Into<BoxError> + Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let cut = CancellationToken::new();
     let stop_accepting = CancellationToken::new();
-    let address = listener.local_addr().ok();
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -101,13 +138,13 @@ pub async fn serve_grpc(
         .max_concurrent_streams(options.max_concurrent_streams)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(layer)
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            incoming::connections(listener, cut.clone()),
+            connections(cut.clone()),
             stop_accepting.clone().cancelled_owned(),
         );
     tokio::pin!(server);
-    tracing::info!(address = address.map(tracing::field::display), "serving grpc");
 
     tokio::select! {
         ended = &mut server => return Ok(ended?),

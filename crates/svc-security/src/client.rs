@@ -4,11 +4,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use svc_runtime::serve::{CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW};
+use svc_runtime::client;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -27,8 +26,6 @@ const CA: &str = "--services-ca";
 const CERT: &str = "--services-cert";
 const KEY: &str = "--services-key";
 const TOKEN: &str = "--services-token-file";
-/// How long to wait for a TCP connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How to reach services that ask for TLS or for who calls.
 #[derive(Args, Clone, Debug, Default)]
@@ -203,15 +200,7 @@ impl ServiceAccess {
     /// When `url` is none, or TLS with what there is cannot be had.
     pub fn channel(&self, url: &str, connections: usize) -> Result<SecuredChannel, Problem> {
         let wrong = |what: String| Problem::new("address", format!("`{url}`: {what}"));
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| wrong(error.to_string()))?
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
+        let endpoint = client::endpoint(url).map_err(|error| wrong(error.to_string()))?;
         let is_tls = match endpoint.uri().scheme_str() {
             Some("https") => true,
             Some("http") if endpoint.uri().host().is_some() => false,

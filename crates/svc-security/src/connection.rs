@@ -1,5 +1,4 @@
-//! A connection: a socket, with or without TLS, that can be cut from outside, and what is known of
-//! who is at the other end.
+//! A connection: a socket, with or without TLS, and what is known of who is at the other end.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,7 +9,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use crate::caller::Caller;
@@ -24,13 +22,11 @@ pub struct Peer {
     pub caller: Caller,
 }
 
-/// A socket whose reads and writes fail once it is cut.
+/// A socket, and who is at its other end.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     peer: Peer,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    is_cut: bool,
     /// Its place among the connections that may be open.
     _place: OwnedSemaphorePermit,
 }
@@ -57,28 +53,8 @@ macro_rules! socket {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        socket: Socket,
-        peer: Peer,
-        cut: &CancellationToken,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
-        let cut = Box::pin(cut.clone().cancelled_owned());
-        Self { socket, peer, cut, is_cut: false, _place: place }
-    }
-
-    /// Asked only where the socket itself has nothing to do, so that a busy connection does not pay
-    /// for it.
-    fn or_cut<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if polled.is_pending() && (self.is_cut || self.cut.as_mut().poll(cx).is_ready()) {
-            self.is_cut = true;
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        polled
+    pub(crate) fn new(socket: Socket, peer: Peer, place: OwnedSemaphorePermit) -> Self {
+        Self { socket, peer, _place: place }
     }
 }
 
@@ -88,8 +64,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = socket!(self, socket => socket.poll_read(cx, buf));
-        self.or_cut(cx, polled)
+        socket!(self, socket => socket.poll_read(cx, buf))
     }
 }
 
@@ -99,8 +74,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = socket!(self, socket => socket.poll_write(cx, buf));
-        self.or_cut(cx, polled)
+        socket!(self, socket => socket.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -108,8 +82,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = socket!(self, socket => socket.poll_write_vectored(cx, bufs));
-        self.or_cut(cx, polled)
+        socket!(self, socket => socket.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -120,13 +93,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = socket!(self, socket => socket.poll_flush(cx));
-        self.or_cut(cx, polled)
+        socket!(self, socket => socket.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = socket!(self, socket => socket.poll_shutdown(cx));
-        self.or_cut(cx, polled)
+        socket!(self, socket => socket.poll_shutdown(cx))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, stream};
+use svc_runtime::incoming::{Cuttable, accept};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
@@ -22,9 +23,6 @@ use crate::identity;
 use crate::refusals::Reason;
 use crate::tls::CurrentTls;
 
-/// How long to wait after accept failed for want of files or memory: until then it would fail at
-/// once again, in a busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes under way at once.
@@ -50,7 +48,7 @@ pub(crate) fn connections(
     incoming: Incoming,
     listener: TcpListener,
     cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> impl Stream<Item = io::Result<Cuttable<Connection>>> {
     let accepting = Accepting {
         incoming,
         listener,
@@ -61,6 +59,7 @@ pub(crate) fn connections(
     };
     stream::unfold(accepting, |mut accepting| async move {
         let connection = accepting.next().await;
+        let connection = Cuttable::new(connection, &accepting.cut);
         Some((Ok(connection), accepting))
     })
 }
@@ -143,7 +142,6 @@ impl Accepting {
                 let handshake = Handshake {
                     acceptor: TlsAcceptor::from(config),
                     authority: Arc::clone(&self.incoming.authority),
-                    cut: self.cut.clone(),
                     place,
                     address,
                 };
@@ -154,7 +152,7 @@ impl Accepting {
             (None, None) => {
                 let caller = self.incoming.authority.anonymous(Some(address.ip()));
                 let peer = Peer { address: Some(address), caller };
-                Some(Connection::new(Socket::Plain(socket), peer, &self.cut, place))
+                Some(Connection::new(Socket::Plain(socket), peer, place))
             }
             // TLS is asked for and there is none: never without.
             (None, Some(_)) => None,
@@ -165,7 +163,6 @@ impl Accepting {
 struct Handshake {
     acceptor: TlsAcceptor,
     authority: Arc<Authority>,
-    cut: CancellationToken,
     place: OwnedSemaphorePermit,
     address: SocketAddr,
 }
@@ -185,7 +182,7 @@ impl Handshake {
                 };
                 let peer = Peer { address: Some(address), caller };
                 let socket = Socket::Tls(Box::new(stream));
-                return Some(Connection::new(socket, peer, &self.cut, self.place));
+                return Some(Connection::new(socket, peer, self.place));
             }
             Ok(Err(error)) => error,
             Err(_) => io::Error::new(io::ErrorKind::TimedOut, "it took too long"),
@@ -200,37 +197,6 @@ impl Handshake {
         });
         None
     }
-}
-
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => {
-                if let Err(error) = socket.set_nodelay(true) {
-                    // Gone before it was accepted.
-                    tracing::debug!(%error, %peer, "connection lost at accept");
-                    continue;
-                }
-                return (socket, peer);
-            }
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections for now");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Whether the error tells of one client that left, not of the listener.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::Stream;
+use svc_runtime::incoming::Cuttable;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
@@ -166,7 +167,7 @@ impl Security {
         &self,
         listener: TcpListener,
         cut: CancellationToken,
-    ) -> impl Stream<Item = io::Result<Connection>> + use<> {
+    ) -> impl Stream<Item = io::Result<Cuttable<Connection>>> + use<> {
         incoming::connections(self.incoming.clone(), listener, cut)
     }
 

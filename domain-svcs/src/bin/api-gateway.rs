@@ -6,5 +6,5 @@ use domain_svcs::{gateway, service};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    service::main(gateway::SERVICE, |args: &gateway::Args| &args.runtime, gateway::start).await
+    service::main(gateway::SERVICE, |args: &gateway::Args| &args.process, gateway::start).await
 }

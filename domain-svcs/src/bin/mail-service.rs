@@ -7,5 +7,5 @@ use domain_svcs::shop::mail::{Args, SERVICE, start};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    service::main(SERVICE, |args: &Args| &args.service.runtime, start).await
+    service::main(SERVICE, |args: &Args| &args.service.process, start).await
 }

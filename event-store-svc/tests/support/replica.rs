@@ -63,7 +63,7 @@ impl Drop for Replica {
 fn run(listen: &str, redis_url: &str) -> Child {
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_event-store-svc")])
-        .args(["--listen", listen, "--redis-url", redis_url])
+        .args(["--listen", listen, "--redis-url", redis_url, "--admin-listen", "off"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

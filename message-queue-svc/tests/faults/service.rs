@@ -19,7 +19,8 @@ pub struct Service {
 impl Service {
     /// Starts it over the Redis at this address, and waits until it answers.
     pub async fn start(redis: &str) -> Self {
-        let config = Config::try_parse_from(["mq", "--redis-url", redis]).unwrap();
+        let config =
+            Config::try_parse_from(["mq", "--redis-url", redis, "--admin-listen", "off"]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(message_queue_svc::run(config, listener, Shutdown::new()));

@@ -32,7 +32,8 @@ pub struct Replica {
 impl Replica {
     pub async fn start(redis: &PrivateRedis, flags: &[&str]) -> Self {
         let url = redis.url();
-        let all = [&["mq", "--redis-url", &url, "--redis-connect-timeout", "1s"], flags].concat();
+        let own = ["mq", "--redis-url", &url, "--redis-connect-timeout", "1s"];
+        let all = [&own[..], &["--admin-listen", "off"], flags].concat();
         // With RUST_LOG set, what the service has to say is shown.
         if std::env::var_os("RUST_LOG").is_some() {
             let _ = tracing_subscriber::fmt().with_test_writer().try_init();

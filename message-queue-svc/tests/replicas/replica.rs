@@ -41,6 +41,7 @@ fn spawn(port: u16, redis: &str) -> Child {
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_message-queue-svc")])
         .args(["--listen", &format!("127.0.0.1:{port}"), "--redis-url", redis])
+        .args(["--admin-listen", "off"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -38,7 +38,8 @@ impl Instance {
             message_queue_url: String::new(),
             orphaned: Signal::SIGKILL,
         };
-        let service = started(&places.front(EVENT_STORE, &port.address())?, logs.path()).await?;
+        let service =
+            started(&places.front(EVENT_STORE, &port.address(), "off")?, logs.path()).await?;
         let channels = (0..connections)
             .map(|_| Ok(svc_runtime::client::channel(&port.url(), 1)?))
             .collect::<anyhow::Result<_>>()?;

@@ -42,7 +42,8 @@ impl QueueInstance {
             message_queue_url: port.url(),
             orphaned: Signal::SIGKILL,
         };
-        let service = started(&places.front(MESSAGE_QUEUE, &port.address())?, logs.path()).await?;
+        let service =
+            started(&places.front(MESSAGE_QUEUE, &port.address(), "off")?, logs.path()).await?;
         let channels = (0..connections)
             .map(|_| Ok(svc_runtime::client::channel(&port.url(), 1)?))
             .collect::<anyhow::Result<_>>()?;

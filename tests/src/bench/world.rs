@@ -56,8 +56,8 @@ impl World {
             orphaned: Signal::SIGKILL,
         };
         let members = [
-            places.front(EVENT_STORE, &ports[0].address())?,
-            places.front(MESSAGE_QUEUE, &ports[1].address())?,
+            places.front(EVENT_STORE, &ports[0].address(), "off")?,
+            places.front(MESSAGE_QUEUE, &ports[1].address(), "off")?,
             echo(&ports[2].address())?,
         ];
         let mut processes = Vec::new();

@@ -37,6 +37,10 @@ pub struct Args {
     /// the ports that the kernel gives to outgoing connections.
     #[arg(long, env = "HEALTH_PORT", default_value_t = 15061)]
     pub health_port: u16,
+
+    /// Port for metrics and probes of event-store-svc; the next one is that of message-queue-svc.
+    #[arg(long, env = "ADMIN_PORT", default_value_t = 15071)]
+    pub admin_port: u16,
 }
 
 /// A port, whose it is to be, and what chooses another.
@@ -55,10 +59,13 @@ impl Args {
             (self.message_queue_port, MESSAGE_QUEUE, "MESSAGE_QUEUE_PORT"),
             (self.gateway_port, GATEWAY, "GATEWAY_PORT"),
         ];
+        let admin = (self.admin_port..).zip([EVENT_STORE, MESSAGE_QUEUE]);
+        let admin = admin.map(|(port, name)| (port, name, "ADMIN_PORT"));
         let workers =
             (self.health_port..).zip(WORKERS).map(|(port, name)| (port, name, "HEALTH_PORT"));
         fixed
             .into_iter()
+            .chain(admin)
             .chain(workers)
             .map(|(port, name, variable)| Wanted { port, name, variable })
             .collect()

@@ -114,8 +114,12 @@ impl System {
         let on = |port| format!("{}:{port}", args.bind_address);
         let redis = redis(args)?;
         let fronts = vec![
-            self.places.front(EVENT_STORE, &on(args.event_store_port))?,
-            self.places.front(MESSAGE_QUEUE, &on(args.message_queue_port))?,
+            self.places.front(EVENT_STORE, &on(args.event_store_port), &on(args.admin_port))?,
+            self.places.front(
+                MESSAGE_QUEUE,
+                &on(args.message_queue_port),
+                &on(args.admin_port + 1),
+            )?,
         ];
         let workers: Vec<_> = WORKERS.into_iter().zip((args.health_port..).map(on)).collect();
         let mut shop = Vec::new();
@@ -231,6 +235,7 @@ fn welcome(args: &Args, logs: &Path, took: Duration) -> String {
          \x20 shop: page and REST  http://{host}:{gateway}\n\
          \x20 event-store-svc      {host}:{store}\n\
          \x20 message-queue-svc    {host}:{queue}\n\
+         \x20 metrics              http://{host}:{admin}/metrics, http://{host}:{admin_queue}/metrics\n\
          \x20 Redis                127.0.0.1:{redis}, for the two services only\n\
          \x20 logs                 {logs}\n\n\
          try, in another terminal:{hint}\n\
@@ -239,6 +244,8 @@ fn welcome(args: &Args, logs: &Path, took: Duration) -> String {
          \x20 {grpcurl} -plaintext -d '{{\"topic\":\"hello\",\"events\":[{{\"type\":\"greeted\",\"text_data\":\"hi\"}}]}}' {host}:{store} eventstore.v1.EventStore/Append\n\
          \x20 {grpcurl} -plaintext -d '{{\"topic\":\"hello\"}}' {host}:{store} eventstore.v1.EventStore/Read\n\n\
          Ctrl-C stops everything",
+        admin = args.admin_port,
+        admin_queue = args.admin_port + 1,
         gateway = args.gateway_port,
         redis = args.redis_port,
         logs = logs.display(),
