@@ -2,7 +2,7 @@
 # programs of the tests crate, so that each can be run and read on its own.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: up demo test bench soak fuzz fmt lint tools help
+.PHONY: up demo test bench soak fuzz fmt lint tools api-docs help
 
 # CI builds exactly what Cargo.lock says; at a desk the lock file may follow Cargo.toml.
 LOCKED := $(if $(CI),--locked)
@@ -34,5 +34,8 @@ lint: ## Formatting, clippy and buf, without running a test
 tools: ## Fetch the tools that only tests need into target/tools
 	@scripts/tools.sh
 
+api-docs: ## Write docs/api anew, from the comments in proto/
+	cargo run -q $(LOCKED) --package system-tests --bin api-docs
+
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 17

@@ -10,9 +10,10 @@
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
 //! - [`quiet`] whether everything is done
 //! - [`watch`] waiting for what can be seen
-//! - [`console`] the commands shown in the docs
+//! - [`console`] the commands shown in the docs, [`api_docs`] the API reference
 //! - [`bench`](mod@bench) what `make bench` measures with
 
+pub mod api_docs;
 pub mod bench;
 pub mod clients;
 pub mod console;
