@@ -1,7 +1,8 @@
 //! The gRPC side: thin handlers over the [`Store`](crate::store::Store). `check` turns requests
 //! into the domain's types and says what is wrong with them (`malformed` of those that cannot even be
-//! read), `convert` turns answers back, `status` maps errors. Nothing else names a status.
+//! read), `allow` whether they may be made, `convert` turns answers back, `status` maps errors. Nothing else names a status.
 
+mod allow;
 pub(crate) mod check;
 mod consume;
 mod consumer_groups;

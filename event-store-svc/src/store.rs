@@ -175,11 +175,13 @@ pub trait Topics: Send + Sync + 'static {
     /// Tells settings and figures.
     fn get_topic(&self, topic: &Name) -> impl Future<Output = Result<Topic>> + Send;
 
-    /// Lists topics by name, after `after`.
+    /// Lists topics by name, after `after`: those that `known` says. A page may be short, and even
+    /// empty, with others behind it, where there are very many that it does not say.
     fn list_topics(
         &self,
         after: Option<&str>,
         limit: usize,
+        known: impl Fn(&Name) -> bool + Send,
     ) -> impl Future<Output = Result<Page<Topic>>> + Send;
 
     /// Removes events; answers how many.

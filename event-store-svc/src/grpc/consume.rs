@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _};
 use proto::server::eventstore::v1 as pb;
+use svc_security::{Caller, Right};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::{Response, Status, Streaming};
 
+use super::allow::Allowed as _;
 use super::check::Checks;
 use super::consumer_groups::is_settled;
 use super::groups_check::{self, Receipts};
@@ -99,9 +101,11 @@ enum Step {
 /// Serves a consumer's stream.
 pub async fn consume<S: Store>(
     handlers: Handlers<S>,
+    caller: Caller,
     mut requests: Streaming<pb::ConsumeRequest>,
 ) -> Result<Response<BoxStream<'static, Result<pb::ConsumeResponse, Status>>>, Status> {
     let open = open(requests.message().await.map_err(malformed::explain)?)?;
+    caller.may(Right::Consume, &open.topic)?;
     let settings = handlers.store.get_group(&open.topic, &open.group).await?.settings;
     let credit = open.max_in_flight.unwrap_or(settings.max_in_flight);
     let mut member = handlers.store.join(&open.topic, &open.group, &open.consumer).await?;
@@ -142,6 +146,7 @@ pub async fn consume<S: Store>(
                 }
                 Step::Said(request) => match request.map_err(malformed::explain)? {
                     Some(request) => {
+                        caller.may(Right::Consume, &open.topic)?;
                         let (receipts, settle) = said(request, &open)?;
                         let handlers = handlers.clone();
                         let (topic, group) = (open.topic.clone(), open.group.clone());
@@ -154,7 +159,9 @@ pub async fn consume<S: Store>(
                 },
                 Step::Deliveries(deliveries) => {
                     let deliveries = deliveries?;
+                    // Held first: what is not handed over goes back.
                     held.add(&deliveries);
+                    caller.may(Right::Consume, &open.topic)?;
                     for delivery in &deliveries {
                         let delivery = convert::delivery(delivery, &open.topic, &open.group);
                         yield pb::ConsumeResponse { message: Some(Answer::Delivery(delivery)) };
@@ -164,6 +171,7 @@ pub async fn consume<S: Store>(
                     give_credit(&member, receipts.iter().filter(|one| held.let_go(one)).count());
                 }
                 Step::Heartbeat => {
+                    caller.may(Right::Consume, &open.topic)?;
                     give_credit(&member, held.forget_expired());
                     let in_flight = u32::try_from(held.events.len()).unwrap_or(u32::MAX);
                     let heartbeat = pb::ConsumeHeartbeat { in_flight };

@@ -5,9 +5,11 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use proto::server::eventstore::v1 as pb;
 use proto::server::eventstore::v1::consumer_groups_server::ConsumerGroups;
+use svc_security::Right;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::allow::{Allowed as _, OF_GROUPS, asked};
 use super::check::Checks;
 use super::groups_check::{self, MAX_WAIT, Receipts};
 use super::paging::{page, token};
@@ -90,11 +92,12 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::CreateGroupRequest>,
     ) -> Result<Response<pb::CreateGroupResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let names = names(&mut checks, &request.topic, &request.group);
         let settings = groups_check::settings(&mut checks, request.settings);
         let (topic, group) = checks.done(names)?;
+        caller.may_any(OF_GROUPS, &topic)?;
         let group = convert::group(self.store.create_group(&topic, &group, settings).await?);
         Ok(Response::new(pb::CreateGroupResponse { group: Some(group) }))
     }
@@ -103,11 +106,12 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::UpdateGroupRequest>,
     ) -> Result<Response<pb::UpdateGroupResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let names = names(&mut checks, &request.topic, &request.group);
         let change = groups_check::change(&mut checks, request.settings);
         let (topic, group) = checks.done(names)?;
+        caller.may_any(OF_GROUPS, &topic)?;
         let group = convert::group(self.store.update_group(&topic, &group, change).await?);
         Ok(Response::new(pb::UpdateGroupResponse { group: Some(group) }))
     }
@@ -116,7 +120,9 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::GetGroupRequest>,
     ) -> Result<Response<pb::GetGroupResponse>, Status> {
-        let (topic, group) = only_names(&request.get_ref().topic, &request.get_ref().group)?;
+        let (caller, request) = asked(request)?;
+        let (topic, group) = only_names(&request.topic, &request.group)?;
+        caller.may_any(OF_GROUPS, &topic)?;
         let group = convert::group(self.store.get_group(&topic, &group).await?);
         Ok(Response::new(pb::GetGroupResponse { group: Some(group) }))
     }
@@ -125,11 +131,12 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::ListGroupsRequest>,
     ) -> Result<Response<pb::ListGroupsResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let page = page(&mut checks, request.page_size, &request.page_token);
         let (topic, page) = checks.done(topic.zip(page))?;
+        caller.may_any(OF_GROUPS, &topic)?;
         let found = self.store.list_groups(&topic, page.after.as_deref(), page.limit).await?;
         let groups = found.items.into_iter().map(convert::group).collect();
         Ok(Response::new(pb::ListGroupsResponse { groups, next_page_token: token(found.next) }))
@@ -139,7 +146,9 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::DeleteGroupRequest>,
     ) -> Result<Response<pb::DeleteGroupResponse>, Status> {
-        let (topic, group) = only_names(&request.get_ref().topic, &request.get_ref().group)?;
+        let (caller, request) = asked(request)?;
+        let (topic, group) = only_names(&request.topic, &request.group)?;
+        caller.may(Right::Administer, &topic)?;
         self.store.delete_group(&topic, &group).await?;
         Ok(Response::new(pb::DeleteGroupResponse {}))
     }
@@ -148,11 +157,12 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::ResetGroupRequest>,
     ) -> Result<Response<pb::ResetGroupResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let names = names(&mut checks, &request.topic, &request.group);
         let start = checks.start("start", request.start, false);
         let (topic, group) = checks.done(names)?;
+        caller.may(Right::Administer, &topic)?;
         let start = start.unwrap_or_default();
         let group = convert::group(self.store.reset_group(&topic, &group, start).await?);
         Ok(Response::new(pb::ResetGroupResponse { group: Some(group) }))
@@ -164,20 +174,22 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<Streaming<pb::ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        super::consume::consume(self.clone(), request.into_inner()).await
+        let (caller, requests) = asked(request)?;
+        super::consume::consume(self.clone(), caller, requests).await
     }
 
     async fn fetch(
         &self,
         request: Request<pb::FetchRequest>,
     ) -> Result<Response<pb::FetchResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let names = names(&mut checks, &request.topic, &request.group);
         let consumer = checks.name("consumer", &request.consumer);
         let max_events = checks.number("max_events", request.max_events, 1..=1_000).unwrap_or(1);
         let wait = checks.duration("wait", request.wait, Duration::ZERO..=MAX_WAIT);
         let ((topic, group), consumer) = checks.done(names.zip(consumer))?;
+        caller.may(Right::Consume, &topic)?;
 
         let mut deliveries = self.store.fetch(&topic, &group, &consumer, max_events).await?;
         let wait = wait.unwrap_or_default();
@@ -198,12 +210,13 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::AckRequest>,
     ) -> Result<Response<pb::AckResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
         let mut checks = Checks::default();
         let receipts =
             groups_check::receipts(&mut checks, "receipts", request.receipts, &topic, &group);
         let receipts = checks.done(Some(receipts))?;
+        caller.may(Right::Consume, &topic)?;
         let outcomes = self.outcomes(&topic, &group, receipts, &Settle::Ack).await?;
         Ok(Response::new(pb::AckResponse { outcomes }))
     }
@@ -212,7 +225,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::NackRequest>,
     ) -> Result<Response<pb::NackResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
         let mut checks = Checks::default();
         let receipts =
@@ -220,6 +233,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         let nack =
             groups_check::nack(&mut checks, "", request.action, request.delay, request.reason);
         let nack = checks.done(nack)?;
+        caller.may(Right::Consume, &topic)?;
         let outcomes = self.outcomes(&topic, &group, receipts, &nack).await?;
         Ok(Response::new(pb::NackResponse { outcomes }))
     }
@@ -228,13 +242,14 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::ExtendRequest>,
     ) -> Result<Response<pb::ExtendResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
         let mut checks = Checks::default();
         let receipts =
             groups_check::receipts(&mut checks, "receipts", request.receipts, &topic, &group);
         let extend = groups_check::extend(&mut checks, "", request.by);
         let extend = checks.done(Some(extend))?;
+        caller.may(Right::Consume, &topic)?;
         let outcomes = self.outcomes(&topic, &group, receipts, &extend).await?;
         Ok(Response::new(pb::ExtendResponse { outcomes }))
     }
@@ -243,7 +258,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::ListParkedRequest>,
     ) -> Result<Response<pb::ListParkedResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let names = names(&mut checks, &request.topic, &request.group);
         let page = page(&mut checks, request.page_size, &request.page_token);
@@ -252,6 +267,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
             checks.wrong("page_token", "must be the next_page_token of the page before");
         }
         let ((topic, group), page) = checks.done(names.zip(page))?;
+        caller.may_any(OF_GROUPS, &topic)?;
         let found =
             self.store.list_parked(&topic, &group, page.after.as_deref(), page.limit).await?;
         let events =
@@ -263,12 +279,13 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::ReplayParkedRequest>,
     ) -> Result<Response<pb::ReplayParkedResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
         let mut checks = Checks::default();
         let selection =
             groups_check::selection(&mut checks, request.limit, request.receipts, &topic, &group);
         let selection = checks.done(selection)?;
+        caller.may(Right::Administer, &topic)?;
         let replayed = self.store.unpark(&topic, &group, selection, true).await?;
         Ok(Response::new(pb::ReplayParkedResponse { replayed }))
     }
@@ -277,12 +294,13 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         &self,
         request: Request<pb::DiscardParkedRequest>,
     ) -> Result<Response<pb::DiscardParkedResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
         let mut checks = Checks::default();
         let selection =
             groups_check::selection(&mut checks, request.limit, request.receipts, &topic, &group);
         let selection = checks.done(selection)?;
+        caller.may(Right::Administer, &topic)?;
         let discarded = self.store.unpark(&topic, &group, selection, false).await?;
         Ok(Response::new(pb::DiscardParkedResponse { discarded }))
     }

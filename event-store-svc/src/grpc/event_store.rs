@@ -5,10 +5,13 @@ use std::time::Duration;
 use futures::stream::{BoxStream, FuturesOrdered, StreamExt as _};
 use proto::server::eventstore::v1 as pb;
 use proto::server::eventstore::v1::event_store_server::EventStore;
+use svc_runtime::rpc_error::RpcError;
+use svc_security::{Caller, Right};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::StreamMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::allow::{Allowed as _, asked};
 use super::check::{self, Checks};
 use super::{Handlers, convert, malformed};
 use crate::error::StoreError;
@@ -44,7 +47,8 @@ impl<S: Store> EventStore for Handlers<S> {
         &self,
         request: Request<pb::AppendRequest>,
     ) -> Result<Response<pb::AppendResponse>, Status> {
-        let append = check::append(request.into_inner(), self.limits)?;
+        let (caller, request) = asked(request)?;
+        let append = caller.may_append(check::append(request, self.limits)?)?;
         Ok(Response::new(convert::appended(self.store.append(append).await?)))
     }
 
@@ -55,12 +59,14 @@ impl<S: Store> EventStore for Handlers<S> {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let handlers = self.clone();
-        let mut requests = request.into_inner();
+        let (caller, mut requests) = asked(request)?;
         let answers = async_stream::try_stream! {
             let mut under_way = FuturesOrdered::new();
             let order = AppendOrder::default();
             let mut durability = 0;
             let mut open = true;
+            // The first request was counted as the call.
+            let mut counts = 0;
             while open || !under_way.is_empty() {
                 let step = tokio::select! {
                     biased;
@@ -81,7 +87,11 @@ impl<S: Store> EventStore for Handlers<S> {
                             }
                             durability = request.durability;
                         }
-                        under_way.push_back(handlers.append_one(request, &order).await);
+                        let counted = caller.charge(std::mem::replace(&mut counts, 1));
+                        let checked = counted
+                            .and_then(|()| check::append(request, handlers.limits))
+                            .and_then(|append| caller.may_append(append));
+                        under_way.push_back(handlers.append_one(checked, &order).await);
                     }
                     AppendStep::Request(None) => open = false,
                     AppendStep::Shutdown => {
@@ -103,7 +113,7 @@ impl<S: Store> EventStore for Handlers<S> {
         &self,
         request: Request<pb::ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let subject = request.subject.as_deref().map(|text| checks.subject("subject", text));
@@ -125,12 +135,14 @@ impl<S: Store> EventStore for Handlers<S> {
         });
         let read = checks.done(read)?;
         let topic = read.topic.clone();
+        caller.may(Right::Read, &topic)?;
         let mut pages = Box::pin(self.store.read(read));
         // The first page tells whether there is such a topic, before the stream begins.
         let first = pages.next().await.transpose()?;
         let answers = async_stream::try_stream! {
             let mut page = first;
             while let Some(events) = page {
+                caller.may(Right::Read, &topic)?;
                 for event in &events {
                     yield pb::ReadResponse { event: event.to_recorded(&topic) };
                 }
@@ -146,22 +158,23 @@ impl<S: Store> EventStore for Handlers<S> {
         &self,
         request: Request<pb::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topics = topics(&mut checks, request.topics);
         let filter = checks.filter(request.filter);
         let heartbeat =
             checks.duration("heartbeat_interval", request.heartbeat_interval, HEARTBEATS);
         let topics = checks.done(Some(topics))?;
+        topics.iter().try_for_each(|(topic, _)| caller.may(Right::Read, topic))?;
         let heartbeat = heartbeat.unwrap_or(DEFAULT_HEARTBEAT);
-        Ok(Response::new(self.follow(topics, filter, heartbeat).boxed()))
+        Ok(Response::new(self.follow(caller, topics, filter, heartbeat).boxed()))
     }
 
     async fn save_snapshot(
         &self,
         request: Request<pb::SaveSnapshotRequest>,
     ) -> Result<Response<pb::SaveSnapshotResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let subject = checks.subject("subject", &request.subject);
@@ -173,6 +186,7 @@ impl<S: Store> EventStore for Handlers<S> {
             checks.because("EVENT_TOO_LARGE", "data", format!("has {is} bytes; at most {most}"));
         }
         let (topic, subject) = checks.done(topic.zip(subject))?;
+        caller.may(Right::Append, &topic)?;
         let snapshot = Snapshot {
             revision: request.revision,
             content_type: request.content_type,
@@ -190,16 +204,18 @@ impl<S: Store> EventStore for Handlers<S> {
         request: Request<pb::LoadSubjectRequest>,
     ) -> Result<Response<Self::LoadSubjectStream>, Status> {
         use pb::load_subject_response::Item;
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let subject = checks.subject("subject", &request.subject);
         let (topic, subject) = checks.done(topic.zip(subject))?;
+        caller.may(Right::Read, &topic)?;
         let mut items = Box::pin(self.store.load_subject(topic.clone(), subject.clone()));
         let first = items.next().await.transpose()?;
         let answers = async_stream::try_stream! {
             let mut item = first;
             while let Some(found) = item {
+                caller.may(Right::Read, &topic)?;
                 match found {
                     SubjectItem::Snapshot(snapshot) => yield Item::Snapshot(pb::Snapshot {
                         subject: subject.as_str().to_owned(),
@@ -226,11 +242,12 @@ impl<S: Store> EventStore for Handlers<S> {
         &self,
         request: Request<pb::DeleteSnapshotRequest>,
     ) -> Result<Response<pb::DeleteSnapshotResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let subject = checks.subject("subject", &request.subject);
         let (topic, subject) = checks.done(topic.zip(subject))?;
+        caller.may(Right::Append, &topic)?;
         self.store.delete_snapshot(&topic, &subject).await?;
         Ok(Response::new(pb::DeleteSnapshotResponse {}))
     }
@@ -258,12 +275,12 @@ impl<S: Store> Handlers<S> {
     /// not known to be there has to be repeated before what follows it.
     async fn append_one(
         &self,
-        request: pb::AppendRequest,
+        checked: Result<Append, RpcError>,
         order: &AppendOrder,
     ) -> impl Future<Output = Result<pb::AppendStreamResponse, StoreError>> + Send + 'static {
         use pb::append_stream_response::Result as Answer;
         let order = order.clone();
-        let pending = match check::append(request, self.limits) {
+        let pending = match checked {
             Ok(append) => {
                 let append = Append { stream: Some(order.clone()), ..append };
                 Ok(self.store.append_ordered(append).await)
@@ -289,6 +306,7 @@ impl<S: Store> Handlers<S> {
     /// Several topics in one stream: each in order, heartbeats in between.
     fn follow(
         &self,
+        caller: Caller,
         topics: Vec<(Name, Start)>,
         filter: EventFilter,
         heartbeat: Duration,
@@ -316,6 +334,9 @@ impl<S: Store> Handlers<S> {
                     TailStep::Item(index, item) => (index, item?),
                     TailStep::Shutdown => Err(StoreError::ShuttingDown)?,
                     TailStep::Heartbeat => {
+                        for (topic, _) in &progress {
+                            caller.may(Right::Read, topic)?;
+                        }
                         let topics = progress.iter().map(|(topic, position)| pb::TopicProgress {
                             topic: topic.to_string(),
                             position: position.map(|position| position.to_string()),
@@ -327,6 +348,7 @@ impl<S: Store> Handlers<S> {
                     }
                 };
                 let (topic, position) = &mut progress[index];
+                caller.may(Right::Read, topic)?;
                 let message = match item {
                     TailItem::Events(events) => {
                         let wanted = |event: &&SharedEvent| {

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use proto::server::eventstore::v1 as pb;
 use proto::server::eventstore::v1::topics_server::Topics;
+use svc_security::Right;
 use tonic::{Request, Response, Status};
 
+use super::allow::{Allowed as _, asked};
 use super::check::Checks;
 use super::paging::{page, token};
 use super::{Handlers, convert};
-use crate::model::{Position, Retention, TopicSettings};
+use crate::model::{Name, Position, Retention, TopicSettings};
 use crate::store::{Store, Truncate};
 
 const MAX_DEDUP_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -49,11 +51,12 @@ impl<S: Store> Topics for Handlers<S> {
         &self,
         request: Request<pb::CreateTopicRequest>,
     ) -> Result<Response<pb::CreateTopicResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let settings = settings(&mut checks, request.settings);
         let topic = checks.done(topic)?;
+        caller.may(Right::Administer, &topic)?;
         let topic = convert::topic(&self.store.create_topic(&topic, settings).await?);
         Ok(Response::new(pb::CreateTopicResponse { topic: Some(topic) }))
     }
@@ -62,7 +65,7 @@ impl<S: Store> Topics for Handlers<S> {
         &self,
         request: Request<pb::UpdateTopicRequest>,
     ) -> Result<Response<pb::UpdateTopicResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         if request.settings.is_none() {
@@ -70,6 +73,7 @@ impl<S: Store> Topics for Handlers<S> {
         }
         let settings = settings(&mut checks, request.settings);
         let topic = checks.done(topic)?;
+        caller.may(Right::Administer, &topic)?;
         let topic = convert::topic(&self.store.update_topic(&topic, settings).await?);
         Ok(Response::new(pb::UpdateTopicResponse { topic: Some(topic) }))
     }
@@ -78,9 +82,11 @@ impl<S: Store> Topics for Handlers<S> {
         &self,
         request: Request<pb::GetTopicRequest>,
     ) -> Result<Response<pb::GetTopicResponse>, Status> {
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
-        let topic = checks.name("topic", &request.get_ref().topic);
+        let topic = checks.name("topic", &request.topic);
         let topic = checks.done(topic)?;
+        caller.may_know(&topic)?;
         let topic = convert::topic(&self.store.get_topic(&topic).await?);
         Ok(Response::new(pb::GetTopicResponse { topic: Some(topic) }))
     }
@@ -89,11 +95,12 @@ impl<S: Store> Topics for Handlers<S> {
         &self,
         request: Request<pb::ListTopicsRequest>,
     ) -> Result<Response<pb::ListTopicsResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let page = page(&mut checks, request.page_size, &request.page_token);
         let page = checks.done(page)?;
-        let found = self.store.list_topics(page.after.as_deref(), page.limit).await?;
+        let known = |topic: &Name| caller.is_told_of(topic);
+        let found = self.store.list_topics(page.after.as_deref(), page.limit, known).await?;
         let topics = found.items.iter().map(convert::topic).collect();
         Ok(Response::new(pb::ListTopicsResponse { topics, next_page_token: token(found.next) }))
     }
@@ -103,7 +110,7 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::TruncateTopicRequest>,
     ) -> Result<Response<pb::TruncateTopicResponse>, Status> {
         use pb::truncate_topic_request::Before;
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let before = match request.before {
@@ -119,6 +126,7 @@ impl<S: Store> Topics for Handlers<S> {
             }),
         };
         let (topic, before) = checks.done(topic.zip(before))?;
+        caller.may(Right::Administer, &topic)?;
         let removed = self.store.truncate_topic(&topic, Truncate { before }).await?;
         Ok(Response::new(pb::TruncateTopicResponse { removed }))
     }
@@ -127,9 +135,11 @@ impl<S: Store> Topics for Handlers<S> {
         &self,
         request: Request<pb::DeleteTopicRequest>,
     ) -> Result<Response<pb::DeleteTopicResponse>, Status> {
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
-        let topic = checks.name("topic", &request.get_ref().topic);
+        let topic = checks.name("topic", &request.topic);
         let topic = checks.done(topic)?;
+        caller.may(Right::Administer, &topic)?;
         self.store.delete_topic(&topic).await?;
         Ok(Response::new(pb::DeleteTopicResponse {}))
     }
@@ -138,7 +148,7 @@ impl<S: Store> Topics for Handlers<S> {
         &self,
         request: Request<pb::ListSubjectsRequest>,
     ) -> Result<Response<pb::ListSubjectsResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
         let topic = checks.name("topic", &request.topic);
         let page = page(&mut checks, request.page_size, &request.page_token);
@@ -148,6 +158,7 @@ impl<S: Store> Topics for Handlers<S> {
             checks.wrong("page_token", "must be the next_page_token of the page before");
         }
         let (topic, page) = checks.done(topic.zip(page))?;
+        caller.may(Right::Read, &topic)?;
         let found = self.store.list_subjects(&topic, page.after.as_deref(), page.limit).await?;
         let subjects = found
             .items

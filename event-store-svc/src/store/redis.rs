@@ -187,8 +187,13 @@ impl Topics for RedisStore {
         self.describe_topic(topic).await
     }
 
-    async fn list_topics(&self, after: Option<&str>, limit: usize) -> Result<Page<Topic>> {
-        self.page_of_topics(after, limit).await
+    async fn list_topics(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        known: impl Fn(&Name) -> bool + Send,
+    ) -> Result<Page<Topic>> {
+        self.page_of_topics(after, limit, known).await
     }
 
     async fn truncate_topic(&self, topic: &Name, truncate: Truncate) -> Result<u64> {

@@ -15,9 +15,9 @@ use svc_runtime::rpc_error::ErrorFacts;
 use tonic::Code;
 
 use crate::cases;
+use crate::refusal;
 use crate::support::raw::{NOT_UTF8, field};
-use crate::support::{Service, assert_error};
-use crate::{contents, refusal};
+use crate::support::{Service, assert_error, contents};
 
 /// Fields that have no case of their own.
 const ANYTHING: &[(&str, &str)] = &[

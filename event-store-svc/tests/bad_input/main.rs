@@ -28,13 +28,6 @@ use support::*;
 use svc_runtime::rpc_error::status_of;
 use tonic::{Code, Status};
 
-/// Everything that is in Redis.
-fn contents(redis: &PrivateRedis) -> Vec<(String, String)> {
-    let mut keys: Vec<_> = redis.cli(&["KEYS", "*"]).lines().map(str::to_owned).collect();
-    keys.sort();
-    keys.into_iter().map(|key| (redis.cli(&["DUMP", &key]), key)).collect()
-}
-
 /// What a request is refused with; the errors of a stream's items are as good.
 async fn refusal(service: &Service, method: &str, messages: &[Bytes]) -> Result<(), Status> {
     let answers = call(&service.channel, method, messages.to_vec()).await?;

@@ -69,7 +69,12 @@ impl Service {
     pub async fn ready(&self) {
         let mut topics = self.topics();
         let ready = async {
-            while topics.list_topics(ListTopicsRequest::default()).await.is_err() {
+            // Who has to say who it is learns that at once.
+            while topics
+                .list_topics(ListTopicsRequest::default())
+                .await
+                .is_err_and(|status| status.code() != Code::Unauthenticated)
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -176,6 +181,13 @@ impl Service {
         };
         self.groups().nack(request).await.unwrap().into_inner().outcomes
     }
+}
+
+/// Everything that is in Redis.
+pub fn contents(redis: &PrivateRedis) -> Vec<(String, String)> {
+    let mut keys: Vec<_> = redis.cli(&["KEYS", "*"]).lines().map(str::to_owned).collect();
+    keys.sort();
+    keys.into_iter().map(|key| (redis.cli(&["DUMP", &key]), key)).collect()
 }
 
 pub fn millis(ms: u64) -> prost_types::Duration {

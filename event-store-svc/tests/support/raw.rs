@@ -1,10 +1,11 @@
 //! Calls with bytes as they are, also such as no stub would send.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
+use futures::Stream;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 /// Messages as bytes.
 #[derive(Clone, Copy, Default)]
@@ -44,17 +45,32 @@ impl Decoder for Raw {
     }
 }
 
+/// Sends messages to a method of any kind, with the caller's token if it has one; answers what comes
+/// back.
+pub async fn open(
+    channel: &Channel,
+    method: &str,
+    messages: impl Stream<Item = Bytes> + Send + 'static,
+    token: Option<&str>,
+) -> Result<Streaming<Bytes>, Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::try_from(format!("/eventstore.v1.{method}")).unwrap();
+    let mut request = Request::new(messages);
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+    }
+    Ok(client.streaming(request, path, Raw).await?.into_inner())
+}
+
 /// Sends messages to a method of any kind, and takes what it answers until it ends.
 pub async fn call(
     channel: &Channel,
     method: &str,
     messages: Vec<Bytes>,
 ) -> Result<Vec<Bytes>, Status> {
-    let mut client = tonic::client::Grpc::new(channel.clone());
-    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let path = PathAndQuery::try_from(format!("/eventstore.v1.{method}")).unwrap();
-    let request = Request::new(tokio_stream::iter(messages));
-    let mut stream = client.streaming(request, path, Raw).await?.into_inner();
+    let mut stream = open(channel, method, tokio_stream::iter(messages), None).await?;
     let mut answers = Vec::new();
     while let Some(answer) = stream.message().await? {
         answers.push(answer);

@@ -19,6 +19,9 @@ use crate::store::{Page, Result};
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// Subjects whose keys are removed at once.
 const DELETE_STEP: u64 = 500;
+/// Names that are looked at for those that a caller knows, at once and how often for one page.
+const LOOK_AT: usize = 1_000;
+const LOOKS: usize = 10;
 
 impl RedisStore {
     pub(super) async fn make_topic(&self, topic: &Name, settings: TopicSettings) -> Result<Topic> {
@@ -120,9 +123,22 @@ impl RedisStore {
         &self,
         after: Option<&str>,
         limit: usize,
+        known: impl Fn(&Name) -> bool,
     ) -> Result<Page<Topic>> {
-        let (names, next) = self.page_of_names(TOPICS, after, limit).await?;
-        Ok(Page { items: self.describe_topics(&names).await?, next })
+        let (mut topics, mut next) = (Vec::new(), after.map(str::to_owned));
+        let mut look_at = limit;
+        for _ in 0..LOOKS {
+            let (names, more) = self.page_of_names(TOPICS, next.as_deref(), look_at).await?;
+            let mut names = names.into_iter().filter(&known);
+            topics.extend(names.by_ref().take(limit - topics.len()));
+            let is_cut = names.next().is_some();
+            next = if is_cut { topics.last().map(Name::to_string) } else { more };
+            if next.is_none() || topics.len() >= limit {
+                break;
+            }
+            look_at = LOOK_AT;
+        }
+        Ok(Page { items: self.describe_topics(&topics).await?, next })
     }
 
     /// Names of a registry, sorted, and where the next page begins.
