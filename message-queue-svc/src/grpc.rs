@@ -1,7 +1,8 @@
 //! The gRPC side: thin handlers over the [`QueueEngine`]. `check` turns
-//! requests into the domain's types and says what is wrong with them, `convert`
-//! turns answers back, `status` maps errors. Nothing else names a status.
+//! requests into the domain's types and says what is wrong with them, `allow` asks whether their
+//! caller may, `convert` turns answers back, `status` maps errors. Nothing else names a status.
 
+mod allow;
 mod check;
 mod check_message;
 mod consume;

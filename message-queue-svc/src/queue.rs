@@ -235,11 +235,12 @@ pub trait QueueEngine: Clone + Debug + Send + Sync + 'static {
     /// Tells all about a queue.
     fn info(&self, queue: &QueueName) -> impl Future<Output = QueueResult<QueueInfo>> + Send;
 
-    /// Lists queues by name, after a name.
+    /// Lists queues by name, after a name: those that may be shown.
     fn list(
         &self,
         after: Option<&str>,
         limit: usize,
+        shown: impl Fn(&QueueName) -> bool + Send + Sync,
     ) -> impl Future<Output = QueueResult<Page<(QueueName, QueueInfo)>>> + Send;
 
     /// Removes a queue with all that it holds.

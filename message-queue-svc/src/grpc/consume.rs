@@ -12,13 +12,14 @@ use proto::server::messagequeue::v1 as pb;
 use proto::server::messagequeue::v1::consume_response::Message as Said;
 use svc_runtime::rpc_error::RpcError;
 use svc_runtime::shutdown::Shutdown;
+use svc_security::Caller;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
 use super::check::{self, Violations};
-use super::held::{Held, HeldByStreams};
+use super::held::Held;
 use super::message_queue::Answers;
-use super::{convert, status};
+use super::{Handlers, allow, convert, status};
 use crate::error::QueueError;
 use crate::model::settings::MAX_LEASE;
 use crate::model::{QueueName, Receipt};
@@ -38,23 +39,20 @@ type Ended = Option<RpcError>;
 
 /// Serves one stream.
 pub fn serve<E: QueueEngine>(
-    engine: E,
-    streams: HeldByStreams,
-    shutdown: Shutdown,
+    handlers: Handlers<E>,
+    caller: Caller,
     requests: Streaming<pb::ConsumeRequest>,
 ) -> Answers<pb::ConsumeResponse> {
-    let begin = State::Begin { engine, streams, shutdown, requests };
+    let begin = State::Begin { handlers, caller, requests };
     Box::pin(stream::unfold(begin, |state| async move {
         let mut session = match state {
-            State::Begin { engine, streams, shutdown, mut requests } => {
+            State::Begin { handlers, caller, mut requests } => {
                 let opened = tokio::select! {
-                    () = shutdown.triggered() => Err(Some(status::of(&QueueError::ShuttingDown))),
-                    first = requests.message() => open(first),
+                    () = handlers.shutdown.triggered() => Err(Some(status::of(&QueueError::ShuttingDown))),
+                    first = requests.message() => open(first, &caller),
                 };
                 match opened {
-                    Ok(opened) => {
-                        Box::new(Session::new(engine, &streams, opened, shutdown, requests))
-                    }
+                    Ok(opened) => Box::new(Session::new(handlers, caller, opened, requests)),
                     Err(ended) => return end(ended),
                 }
             }
@@ -74,12 +72,7 @@ pub fn serve<E: QueueEngine>(
 /// Where a stream is between two answers.
 #[expect(clippy::large_enum_variant, reason = "there is one a stream, and it begins once")]
 enum State<E: QueueEngine> {
-    Begin {
-        engine: E,
-        streams: HeldByStreams,
-        shutdown: Shutdown,
-        requests: Streaming<pb::ConsumeRequest>,
-    },
+    Begin { handlers: Handlers<E>, caller: Caller, requests: Streaming<pb::ConsumeRequest> },
     Open(Box<Session<E>>),
     Ended,
 }
@@ -94,7 +87,10 @@ struct Opened {
     lease: Option<Duration>,
 }
 
-fn open(first: Result<Option<pb::ConsumeRequest>, Status>) -> Result<Opened, Ended> {
+fn open(
+    first: Result<Option<pb::ConsumeRequest>, Status>,
+    caller: &Caller,
+) -> Result<Opened, Ended> {
     let Ok(Some(first)) = first else { return Err(None) };
     let mut wrong = Violations::default();
     let Some(pb::consume_request::Message::Open(open)) = first.message else {
@@ -105,7 +101,10 @@ fn open(first: Result<Option<pb::ConsumeRequest>, Status>) -> Result<Opened, End
     let max_in_flight =
         check::count(&mut wrong, "open.max_in_flight", open.max_in_flight, 256, 10_000);
     let lease = check::lease(&mut wrong, "open.lease", open.lease);
-    wrong.finish(queue.map(|queue| Opened { queue, max_in_flight, lease })).map_err(Some)
+    let opened = queue.map(|queue| Opened { queue, max_in_flight, lease });
+    let opened = wrong.finish(opened).map_err(Some)?;
+    allow::check(caller, allow::RECEIVE, &opened.queue).map_err(|denied| Some(denied.into()))?;
+    Ok(opened)
 }
 
 /// How a nack ends leases.
@@ -131,6 +130,7 @@ struct Settled {
 struct Session<E: QueueEngine> {
     engine: E,
     shutdown: Shutdown,
+    caller: Caller,
     opened: Opened,
     requests: Streaming<pb::ConsumeRequest>,
     /// Whether the client may say more.
@@ -170,18 +170,19 @@ impl<C: Consumer> Asks for C {
 
 impl<E: QueueEngine> Session<E> {
     fn new(
-        engine: E,
-        streams: &HeldByStreams,
+        handlers: Handlers<E>,
+        caller: Caller,
         opened: Opened,
-        shutdown: Shutdown,
         requests: Streaming<pb::ConsumeRequest>,
     ) -> Self {
-        let (now, held) = (Instant::now(), streams.open(&opened.queue));
+        let Handlers { engine, held, shutdown, .. } = handlers;
+        let (now, held) = (Instant::now(), held.open(&opened.queue));
         let credit = Credit::new(opened.max_in_flight);
         let seat = Box::new(engine.join(&opened.queue));
         Self {
             engine,
             shutdown,
+            caller,
             opened,
             requests,
             reading: true,
@@ -205,15 +206,22 @@ impl<E: QueueEngine> Session<E> {
                 return Ok(Said::Outcome(outcome));
             }
             if let Some(lease) = self.leases.pop_front() {
+                self.may_go_on().map_err(Some)?;
                 return Ok(Said::Delivery(convert::delivery(&self.opened.queue, lease)));
             }
             if !self.reading && self.settling.is_empty() {
                 return Err(None);
             }
             if let Some(beat) = self.step().await? {
+                self.may_go_on().map_err(Some)?;
                 return Ok(beat);
             }
         }
+    }
+
+    /// Rules change while a stream is open.
+    fn may_go_on(&self) -> Result<(), RpcError> {
+        Ok(allow::check(&self.caller, allow::RECEIVE, &self.opened.queue)?)
     }
 
     /// Waits for something to happen; answers a heartbeat if nothing did for long.
@@ -288,6 +296,7 @@ impl<E: QueueEngine> Session<E> {
 
     /// Starts what a request asks for.
     fn settle(&mut self, request: pb::ConsumeRequest) -> Result<(), RpcError> {
+        self.may_go_on()?;
         let mut wrong = Violations::default();
         let queue = self.opened.queue.clone();
         let engine = self.engine.clone();

@@ -11,7 +11,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::check::{self, Violations};
-use super::{Handlers, check_message, consume, convert, send_stream, status};
+use super::{Handlers, allow, check_message, consume, convert, send_stream, status};
 use crate::error::QueueError;
 use crate::model::{Durability, Outgoing, QueueName, Receipt};
 use crate::queue::{QueueEngine, QueueResult};
@@ -107,7 +107,9 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<pb::SendRequest>,
     ) -> Result<Response<pb::SendResponse>, Status> {
-        let CheckedSend { queue, messages, durability } = self.check_send(request.into_inner())?;
+        let (caller, request) = allow::caller(request)?;
+        let CheckedSend { queue, messages, durability } = self.check_send(request)?;
+        allow::check(&caller, allow::SEND, &queue)?;
         let outcomes = self.engine.send(&queue, messages, durability).await;
         let outcomes = outcomes.map_err(|error| status::of(&error))?;
         Ok(Response::new(convert::sent(outcomes, durability)))
@@ -117,20 +119,22 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<Streaming<pb::SendRequest>>,
     ) -> Result<Response<Self::SendStreamStream>, Status> {
-        Ok(Response::new(send_stream::serve(self.clone(), request.into_inner())))
+        let (caller, requests) = allow::caller(request)?;
+        Ok(Response::new(send_stream::serve(self.clone(), caller, requests)))
     }
 
     async fn receive(
         &self,
         request: Request<pb::ReceiveRequest>,
     ) -> Result<Response<pb::ReceiveResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let max = check::count(&mut wrong, "max_messages", request.max_messages, 1, 1_000);
         let wait = check::wait(&mut wrong, request.wait);
         let lease = check::lease(&mut wrong, "lease", request.lease);
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::RECEIVE, &queue)?;
         let received = self.engine.receive(&queue, max, wait, lease);
         let stopping = QueueError::ShuttingDown;
         let leases = self.unless_stopping(received, Duration::ZERO, stopping).await?;
@@ -143,24 +147,20 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<Streaming<pb::ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        let stream = consume::serve(
-            self.engine.clone(),
-            self.held.clone(),
-            self.shutdown.clone(),
-            request.into_inner(),
-        );
-        Ok(Response::new(stream))
+        let (caller, requests) = allow::caller(request)?;
+        Ok(Response::new(consume::serve(self.clone(), caller, requests)))
     }
 
     async fn ack(
         &self,
         request: Request<pb::AckRequest>,
     ) -> Result<Response<pb::AckResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::RECEIVE, &queue)?;
         let ack = async |receipts| self.engine.ack(&queue, receipts).await;
         let over = |receipt: &_, result: &_| self.held.settled(&queue, receipt, result);
         let outcomes = settled(receipts, ack, over).await?;
@@ -171,12 +171,13 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<pb::NackRequest>,
     ) -> Result<Response<pb::NackResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
         let how = consume::nack(&mut wrong, request.delay, request.dead_letter, &request.reason);
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::RECEIVE, &queue)?;
         let nack =
             async |receipts| self.engine.give_back(&queue, receipts, how, &request.reason).await;
         let over = |receipt: &_, result: &_| self.held.settled(&queue, receipt, result);
@@ -187,12 +188,13 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<pb::ExtendRequest>,
     ) -> Result<Response<pb::ExtendResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
         let by = check::lease(&mut wrong, "by", request.by);
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::RECEIVE, &queue)?;
         let extend = async |receipts| self.engine.extend(&queue, receipts, by).await;
         let longer = |receipt: &_, result: &_| self.held.extended(&queue, receipt, by, result);
         let outcomes = settled(receipts, extend, longer).await?;
@@ -204,7 +206,7 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::CallRequest>,
     ) -> Result<Response<pb::CallResponse>, Status> {
         let deadline = deadline(request.metadata());
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let range = Duration::from_millis(1)..=MAX_CALL_TIMEOUT;
@@ -212,6 +214,7 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         let message =
             check_message::call(&mut wrong, request.message, self.limits.max_message_bytes);
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::SEND, &queue)?;
         let timeout = timeout.unwrap_or(DEFAULT_CALL_TIMEOUT);
         let timeout = deadline.map_or(timeout, |deadline| deadline.min(timeout));
         let called = self.engine.call(&queue, message, timeout);
@@ -224,7 +227,7 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<pb::ReplyRequest>,
     ) -> Result<Response<pb::ReplyResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         check_message::reply(&mut wrong, &request.reply, self.limits.max_message_bytes);
@@ -233,6 +236,7 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
             wrong.add("receipt", "is no receipt of this queue; use it as it was delivered");
         }
         let (queue, receipt) = wrong.finish(queue.zip(receipt))?;
+        allow::check(&caller, allow::RECEIVE, &queue)?;
         let replied = self.engine.reply(&queue, receipt.clone(), request.reply).await;
         self.held.settled(&queue, &receipt, &replied);
         replied.map_err(|error| status::of(&error))?;
@@ -243,12 +247,13 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         &self,
         request: Request<pb::GetReplyRequest>,
     ) -> Result<Response<pb::GetReplyResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let id = check::message_id(&mut wrong, &request.message_id);
         let wait = check::wait(&mut wrong, request.wait);
         let (queue, id) = wrong.finish(queue.zip(id))?;
+        allow::check(&caller, allow::SEND, &queue)?;
         let found = self.engine.get_reply(&queue, &id, wait);
         let stopping = QueueError::ShuttingDown;
         let reply = self.unless_stopping(found, Duration::ZERO, stopping).await?;

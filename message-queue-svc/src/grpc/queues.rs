@@ -5,7 +5,7 @@ use proto::server::messagequeue::v1::queues_server::Queues;
 use tonic::{Request, Response, Status};
 
 use super::check::{self, Violations};
-use super::{Handlers, convert, status};
+use super::{Handlers, allow, convert, status};
 use crate::model::{QueueName, QueueSettings};
 use crate::queue::{DeadSelection, PeekState, QueueEngine, QueueInfo, QueueResult};
 
@@ -23,7 +23,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::CreateQueueRequest>,
     ) -> Result<Response<pb::CreateQueueResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let change = check::settings(&mut wrong, request.settings);
@@ -32,6 +32,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
             wrong.add(format!("settings.{field}"), problem);
         }
         let (queue, settings) = wrong.finish(queue.zip(settings.ok()))?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         let info = answer(self.engine.create(&queue, settings).await)?;
         Ok(Response::new(pb::CreateQueueResponse { queue: shown(&queue, &info) }))
     }
@@ -40,7 +41,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::UpdateQueueRequest>,
     ) -> Result<Response<pb::UpdateQueueResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         if request.settings.is_none() {
@@ -48,6 +49,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         }
         let change = check::settings(&mut wrong, request.settings);
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         let info = answer(self.engine.update(&queue, change).await)?;
         Ok(Response::new(pb::UpdateQueueResponse { queue: shown(&queue, &info) }))
     }
@@ -56,7 +58,9 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::GetQueueRequest>,
     ) -> Result<Response<pb::GetQueueResponse>, Status> {
-        let queue = check::queue(&request.into_inner().queue)?;
+        let (caller, request) = allow::caller(request)?;
+        let queue = check::queue(&request.queue)?;
+        allow::check(&caller, allow::KNOW, &queue)?;
         let info = answer(self.engine.info(&queue).await)?;
         Ok(Response::new(pb::GetQueueResponse { queue: shown(&queue, &info) }))
     }
@@ -65,7 +69,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::ListQueuesRequest>,
     ) -> Result<Response<pb::ListQueuesResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let size = check::page_size(&mut wrong, request.page_size);
         let after = Some(request.page_token).filter(|token| !token.is_empty());
@@ -73,7 +77,8 @@ impl<E: QueueEngine> Queues for Handlers<E> {
             wrong.add("page_token", "must be the next_page_token of the page before");
         }
         let size = wrong.finish(Some(size))?;
-        let page = answer(self.engine.list(after.as_deref(), size).await)?;
+        let known = |queue: &QueueName| allow::knows(&caller, queue);
+        let page = answer(self.engine.list(after.as_deref(), size, known).await)?;
         let queues = page.items.iter().map(|(queue, info)| convert::queue(queue, info));
         Ok(Response::new(pb::ListQueuesResponse {
             queues: queues.collect(),
@@ -85,7 +90,9 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::DeleteQueueRequest>,
     ) -> Result<Response<pb::DeleteQueueResponse>, Status> {
-        let queue = check::queue(&request.into_inner().queue)?;
+        let (caller, request) = allow::caller(request)?;
+        let queue = check::queue(&request.queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         answer(self.engine.delete(&queue).await)?;
         Ok(Response::new(pb::DeleteQueueResponse {}))
     }
@@ -94,7 +101,9 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::PurgeQueueRequest>,
     ) -> Result<Response<pb::PurgeQueueResponse>, Status> {
-        let queue = check::queue(&request.into_inner().queue)?;
+        let (caller, request) = allow::caller(request)?;
+        let queue = check::queue(&request.queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         let purged = answer(self.engine.purge(&queue).await)?;
         Ok(Response::new(pb::PurgeQueueResponse { purged }))
     }
@@ -103,7 +112,9 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::PauseQueueRequest>,
     ) -> Result<Response<pb::PauseQueueResponse>, Status> {
-        let queue = check::queue(&request.into_inner().queue)?;
+        let (caller, request) = allow::caller(request)?;
+        let queue = check::queue(&request.queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         answer(self.engine.pause(&queue, true).await)?;
         Ok(Response::new(pb::PauseQueueResponse {}))
     }
@@ -112,7 +123,9 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::ResumeQueueRequest>,
     ) -> Result<Response<pb::ResumeQueueResponse>, Status> {
-        let queue = check::queue(&request.into_inner().queue)?;
+        let (caller, request) = allow::caller(request)?;
+        let queue = check::queue(&request.queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         answer(self.engine.pause(&queue, false).await)?;
         Ok(Response::new(pb::ResumeQueueResponse {}))
     }
@@ -121,7 +134,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::PeekMessagesRequest>,
     ) -> Result<Response<pb::PeekMessagesResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let limit = check::count(&mut wrong, "limit", request.limit, 10, 1_000);
@@ -135,6 +148,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
             }
         };
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::LOOK, &queue)?;
         let peeked = answer(self.engine.peek(&queue, state, limit).await)?.into_iter();
         let messages = peeked.map(|peeked| convert::peeked(state, peeked)).collect();
         Ok(Response::new(pb::PeekMessagesResponse { messages }))
@@ -144,7 +158,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::ListDeadLettersRequest>,
     ) -> Result<Response<pb::ListDeadLettersResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let size = check::page_size(&mut wrong, request.page_size);
@@ -156,6 +170,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
             }
         }
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::LOOK, &queue)?;
         let page = answer(self.engine.dead_letters(&queue, after, size).await)?;
         Ok(Response::new(pb::ListDeadLettersResponse {
             dead_letters: page.items.into_iter().map(convert::dead_letter).collect(),
@@ -167,7 +182,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let to = request.to_queue.as_deref();
@@ -176,6 +191,10 @@ impl<E: QueueEngine> Queues for Handlers<E> {
             wrong.add("max_rate", "must be 0.001 to 1,000,000,000");
         }
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
+        if let Some(to) = &to {
+            allow::check(&caller, allow::SEND, to)?;
+        }
         let redriven =
             self.engine.redrive(&queue, request.limit, to.as_ref(), request.max_rate).await;
         Ok(Response::new(pb::RedriveDeadLettersResponse { redriven: answer(redriven)? }))
@@ -185,7 +204,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         &self,
         request: Request<pb::DeleteDeadLettersRequest>,
     ) -> Result<Response<pb::DeleteDeadLettersResponse>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = allow::caller(request)?;
         let mut wrong = Violations::default();
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         if request.message_ids.len() > check::MAX_ITEMS {
@@ -196,6 +215,7 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         let ids = request.message_ids.iter().take(check::MAX_ITEMS);
         let ids = ids.filter_map(|id| check::message_id(&mut wrong, id)).take(most).collect();
         let queue = wrong.finish(queue)?;
+        allow::check(&caller, allow::ADMINISTER, &queue)?;
         let which =
             if named { DeadSelection::Ids(ids) } else { DeadSelection::Oldest(request.limit) };
         let deleted = answer(self.engine.delete_dead_letters(&queue, which).await)?;

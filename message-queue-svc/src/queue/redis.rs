@@ -240,8 +240,9 @@ impl QueueEngine for RedisEngine {
         &self,
         after: Option<&str>,
         limit: usize,
+        shown: impl Fn(&QueueName) -> bool + Send + Sync,
     ) -> QueueResult<Page<(QueueName, QueueInfo)>> {
-        self.0.admin.list(after, limit).await
+        self.0.admin.list(after, limit, shown).await
     }
 
     async fn delete(&self, queue: &QueueName) -> QueueResult<()> {

@@ -13,6 +13,7 @@ mod leases;
 mod model;
 mod ordering;
 mod poison;
+mod rights;
 mod sending;
 mod support;
 mod vanishing;

@@ -16,8 +16,10 @@ use crate::queue::{Page, PeekState, Peeked, QueueInfo, QueueResult};
 
 /// Messages that one step of a purge drops.
 const PURGE_STEP: usize = 500;
-/// Queues that a page looks at at once.
+/// Queues that are looked at at once.
 const AT_ONCE: usize = 32;
+/// Names that are read at once, at least: where most are not shown, few would be many round trips.
+const NAMES: usize = 100;
 
 /// Administers queues.
 #[derive(Clone, Debug)]
@@ -89,18 +91,39 @@ impl Admin {
         &self,
         after: Option<&str>,
         limit: usize,
+        shown: impl Fn(&QueueName) -> bool + Send + Sync,
     ) -> QueueResult<Page<(QueueName, QueueInfo)>> {
-        let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        // Those that are not shown are skipped here: a page token is the name of the last queue, and
+        // must not be that of one which the caller is not to know.
+        let mut queues = Vec::new();
+        let mut from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        while queues.len() <= limit {
+            let wanted = (limit + 1 - queues.len()).max(NAMES);
+            let names = self.names(&from, wanted).await?;
+            let parsed = names.iter().filter_map(|name| QueueName::parse(name));
+            queues.extend(parsed.filter(&shown));
+            match names.last() {
+                Some(last) if names.len() == wanted => from = format!("({last}"),
+                _ => break,
+            }
+        }
+        let more = queues.len() > limit;
+        queues.truncate(limit);
+        let next = queues.last().filter(|_| more).map(ToString::to_string);
+        Ok(Page { items: self.infos(queues).await?, next })
+    }
+
+    /// Names of the registry, in their order.
+    async fn names(&self, from: &str, limit: usize) -> QueueResult<Vec<String>> {
         let mut page = cmd("ZRANGEBYLEX");
-        page.arg(keys::REGISTRY).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit + 1);
+        page.arg(keys::REGISTRY).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
         let names = self.store.link().query(&page).await;
         let names = names.and_then(values::array).map_err(|error| harmless(failed(&error)))?;
-        let names = names.into_iter().map(values::text).collect::<Result<Vec<_>, _>>();
-        let mut names = names.map_err(shape)?;
-        let more = names.len() > limit;
-        names.truncate(limit);
-        let next = names.last().cloned().filter(|_| more);
-        let queues: Vec<_> = names.iter().filter_map(|name| QueueName::parse(name)).collect();
+        names.into_iter().map(values::text).collect::<Result<_, _>>().map_err(shape)
+    }
+
+    /// What there is to say of queues, as far as they exist.
+    async fn infos(&self, queues: Vec<QueueName>) -> QueueResult<Vec<(QueueName, QueueInfo)>> {
         let infos = futures::stream::iter(queues)
             .map(|queue| async move { (self.info(&queue).await, queue) })
             .buffered(AT_ONCE)
@@ -115,7 +138,7 @@ impl Admin {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Page { items, next })
+        Ok(items)
     }
 
     pub async fn delete(&self, queue: &QueueName) -> QueueResult<()> {
