@@ -76,8 +76,11 @@ pub struct SharedEvent {
 impl SharedEvent {
     /// Encodes an event of this topic.
     #[must_use]
-    pub fn new(topic: &Name, stored: StoredEvent) -> Self {
-        Self { recorded: stored.to_recorded(topic), stored }
+    pub fn new(topic: &Name, mut stored: StoredEvent) -> Self {
+        let recorded = stored.to_recorded(topic);
+        // The event ends it: kept once, and not with the request or answer that it came by.
+        stored.event = recorded.slice(recorded.len() - stored.event.len()..);
+        Self { stored, recorded }
     }
 }
 

@@ -133,7 +133,7 @@ impl Shared {
                 offer(mailbox, Mail::Missed);
             }
             if let Some(bell) = &channel.bell {
-                bell.send_modify(|_| {});
+                bell.send_replace(Rung { payload: None });
             }
         }
     }
@@ -191,7 +191,8 @@ impl Bell {
         }
     }
 
-    /// As [`Bell::rung`]; answers the last payload, if any came yet.
+    /// As [`Bell::rung`]; answers the last payload, or none if nothing came since the channel was
+    /// subscribed: there may have been anything before.
     pub async fn recv(&mut self) -> Option<Bytes> {
         self.rung().await;
         self.receiver.borrow_and_update().payload.clone()

@@ -64,7 +64,7 @@ pub struct Inner {
     auto_create: bool,
     appends: Lanes<AppendWork>,
     settles: Lanes<SettleWork>,
-    tails: Tails,
+    tails: Arc<Tails>,
     runners: Runners,
     fetchers: Fetchers,
 }
@@ -82,10 +82,12 @@ impl RedisStore {
     #[must_use]
     pub fn new(link: Link, auto_create: bool) -> Self {
         let scripts = Arc::new(Scripts::default());
+        let tails = Arc::<Tails>::default();
         let appends = AppendWork {
             link: link.clone(),
             scripts: scripts.clone(),
             durability: Arc::new(DurabilityGate::new(&link)),
+            tails: tails.clone(),
             auto_create,
             hasher: RandomState::new(),
         };
@@ -100,7 +102,7 @@ impl RedisStore {
                     LaneOptions { depth: 1, overlap: true, ..LaneOptions::default() },
                 ),
                 settles: Lanes::new(settles, LaneOptions::default()),
-                tails: Tails::default(),
+                tails,
                 runners: Runners::default(),
                 fetchers: Fetchers::default(),
             }),

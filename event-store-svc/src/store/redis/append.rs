@@ -1,6 +1,7 @@
 //! Appends: the lane of a topic makes one script call of whatever is waiting.
 
 mod batch;
+mod outcome;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use super::durability::DurabilityGate;
 use super::error;
 use super::keys::TOPICS;
 use super::scripts::Scripts;
+use super::tail::Tails;
 use crate::error::StoreError;
 use crate::model::{Append, AppendOrder, Appended, Durability, Name};
 use crate::store::Result;
-use batch::{Batch, Outcome, Topic};
+use batch::{Batch, Topic};
+use outcome::Outcome;
 
 /// Appends batches.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub struct AppendWork {
     pub link: Link,
     pub scripts: Arc<Scripts>,
     pub durability: Arc<DurabilityGate>,
+    pub tails: Arc<Tails>,
     pub auto_create: bool,
     pub hasher: RandomState,
 }
@@ -107,7 +111,10 @@ impl AppendWork {
     ) -> Result<Option<Done>> {
         let batch = Batch::new(&self.scripts.append, topic, items, to);
         let mut over = None;
+        let mut handing = None;
         let reply = if *durability == Durability::Memory {
+            // A tail has long read what a durable append waits for.
+            handing = self.tails.handing(topic);
             let any = || self.link.connection(self.hasher.hash_one(topic));
             over = connection.or_else(any);
             let connected = over.ok_or(StoreError::StorageUnavailable)?;
@@ -126,9 +133,14 @@ impl AppendWork {
             reply => {
                 let reached = self.durability.reached(*durability);
                 let outcome = Outcome::of(reply).map_err(|e| error::of_write(&e))?;
-                let epoch = over.map(|over| [outcome.created(), over]);
-                let answers = batch.answers(outcome, reached).map_err(|e| error::of_write(&e))?;
-                Ok(Some((answers, epoch)))
+                let created = outcome.created;
+                let mut appended = handing.as_ref().map(|_| Vec::new());
+                let answers = batch.answers(outcome, reached, appended.as_mut());
+                let answers = answers.map_err(|e| error::of_write(&e))?;
+                if let Some((handing, appended)) = handing.zip(appended) {
+                    handing.over(created, appended);
+                }
+                Ok(Some((answers, over.map(|over| [created, over]))))
             }
         }
     }

@@ -17,6 +17,8 @@ const PAGE_EVENTS: u64 = 1_000;
 /// How far a topic goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicState {
+    /// When it was created: tells it from another one of the same name.
+    pub created: u64,
     /// Sequence of the newest event there ever was; 0: there was none.
     pub sequence: u64,
     /// Its position.
@@ -40,10 +42,11 @@ impl TopicState {
         let [created, sequence, last, trimmed, trimmed_sequence, largest] = &fields[..] else {
             return Err(LinkError::Protocol("six fields were expected"));
         };
-        if optional_number(created)?.is_none() {
+        let Some(created) = optional_number(created)? else {
             return Ok(None);
-        }
+        };
         Ok(Some(Self {
+            created,
             sequence: optional_number(sequence)?.unwrap_or(0),
             last: optional_position(last)?,
             trimmed: optional_position(trimmed)?,

@@ -1,20 +1,15 @@
-//! One call of `append.lua`: the requests in it, and what its answer means for each.
+//! One call of `append.lua`: the requests in it, and what its outcome means for each.
 
-use std::collections::HashMap;
-use std::iter::Peekable;
-use std::vec;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use redis_link::values::{Items, array, int, text as text_of, unsigned};
-use redis_link::{Call, LinkError, Script, Value};
+use redis_link::{Call, LinkError, Script};
 
 use super::super::keys::TopicKeys;
 use super::super::shape::Shape;
-use crate::error::StoreError;
-use crate::model::{Append, Appended, Durability, Expected, Name, Position};
+use super::outcome::{Outcome, Read, next_of};
+use crate::model::{Append, Appended, Durability, Expected, Name, NewEvent, Position, StoredEvent};
 use crate::store::Result;
-
-type Read<T> = std::result::Result<T, LinkError>;
 
 /// The topic that a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +114,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Answers each item. The script tells what stood before and which requests it left out: what
-    /// the others became follows, as sequences and revisions are dense.
-    pub fn answers(&self, outcome: Outcome, durability: Durability) -> Read<Vec<Result<Appended>>> {
+    /// the others became follows, as sequences and revisions are dense. What was appended is added
+    /// to `stored`, just as the log has it, if that is wanted.
+    pub fn answers(
+        &self,
+        outcome: Outcome,
+        durability: Durability,
+        mut stored: Option<&mut Vec<StoredEvent>>,
+    ) -> Read<Vec<Result<Appended>>> {
         let Outcome { ms, mut sequence, exceptions, mut revisions, .. } = outcome;
         if revisions.len() != self.subjects {
             return Err(LinkError::Protocol("a revision for each subject was expected"));
@@ -131,18 +132,18 @@ impl<'a> Batch<'a> {
         let (mut request, mut in_run) = (0_u64, false);
         let mut answers = Vec::with_capacity(self.items.len());
         for item in self.items {
-            let count = item.events.len() as u64;
-            let at = |sequence| Position { ms, sequence };
-            let mut appended = Appended {
-                first: at(sequence + 1),
-                last: at(sequence + count),
-                first_sequence: sequence + 1,
-                subject_revisions: Vec::new(),
-                deduplicated: false,
-                durability,
+            let first = Position { ms, sequence: sequence + 1 };
+            let mut keep = |event: &NewEvent, revision| {
+                sequence += 1;
+                if let Some(stored) = &mut stored {
+                    let position = Position { ms, sequence };
+                    stored.push(StoredEvent { position, revision, event: event.encoded.clone() });
+                }
             };
+            let mut subject_revisions = Vec::new();
             if is_plain(item) {
                 in_run = true;
+                item.events.iter().for_each(|event| keep(event, None));
             } else {
                 request += u64::from(std::mem::take(&mut in_run));
                 let own = numbers.by_ref().take(item.events.len());
@@ -153,145 +154,50 @@ impl<'a> Batch<'a> {
                     continue;
                 }
                 request += 1;
-                appended.subject_revisions = advance(item, own, &mut revisions)?;
+                subject_revisions = advance(item, own, &mut revisions, keep)?;
             }
-            sequence += count;
-            answers.push(Ok(appended));
+            answers.push(Ok(Appended {
+                first,
+                last: Position { ms, sequence },
+                first_sequence: first.sequence,
+                subject_revisions,
+                deduplicated: false,
+                durability,
+            }));
         }
         Ok(answers)
     }
 }
 
 /// Counts the subjects of an item on; answers each once, in the order in which the item has them.
+/// `keep` gets each event with its revision.
 fn advance<'a>(
     item: &Append,
     numbers: impl Iterator<Item = &'a u32>,
     revisions: &mut [i64],
+    mut keep: impl FnMut(&NewEvent, Option<u64>),
 ) -> Read<Vec<(String, u64)>> {
     let mut seen: Vec<(u32, &Bytes)> = Vec::new();
-    let mut known = std::collections::HashSet::new();
+    let mut known = HashSet::new();
     for (event, number) in item.events.iter().zip(numbers) {
-        let Some(subject) = &event.subject else { continue };
+        let Some(subject) = &event.subject else {
+            keep(event, None);
+            continue;
+        };
         revisions[*number as usize - 1] += 1;
+        keep(event, Some(last_of(revisions, *number)?));
         if item.events.len() == 1 || known.insert(*number) {
             seen.push((*number, subject));
         }
     }
-    let last = |(number, subject): (u32, &Bytes)| {
-        let revision = u64::try_from(revisions[number as usize - 1]);
-        let revision = revision.map_err(|_| LinkError::Protocol("a revision below zero"))?;
-        Ok((text(subject).to_owned(), revision))
-    };
+    let last = |(number, subject)| Ok((text(subject).to_owned(), last_of(revisions, number)?));
     seen.into_iter().map(last).collect()
 }
 
-/// What the script answered.
-pub struct Outcome {
-    created: u64,
-    ms: u64,
-    sequence: u64,
-    exceptions: Vec<Exception>,
-    revisions: Vec<i64>,
-}
-
-impl Outcome {
-    /// Reads it.
-    pub fn of(reply: Value) -> Read<Self> {
-        let mut reply = Items::of(reply)?;
-        Ok(Self {
-            created: unsigned(&reply.next_value()?)?,
-            ms: reply.next_unsigned()?,
-            sequence: reply.next_unsigned()?,
-            exceptions: array(reply.next_value()?)?
-                .into_iter()
-                .map(Exception::of)
-                .collect::<Read<_>>()?,
-            revisions: array(reply.next_value()?)?.iter().map(int).collect::<Read<_>>()?,
-        })
-    }
-
-    /// When the topic was created.
-    pub fn created(&self) -> u64 {
-        self.created
-    }
-}
-
-/// A request that was not appended.
-struct Exception {
-    request: u64,
-    why: Why,
-}
-
-enum Why {
-    Conflict { expectation: u64, actual: i64 },
-    IdReused(String),
-    Repeated(String),
-}
-
-/// The exception of this request, if it is one.
-fn next_of(exceptions: &mut Peekable<vec::IntoIter<Exception>>, request: u64) -> Option<Exception> {
-    exceptions.next_if(|exception| exception.request == request)
-}
-
-impl Exception {
-    fn of(value: Value) -> Read<Self> {
-        let mut parts = Items::of(value)?;
-        let request = parts.next_unsigned()?;
-        let why = match parts.next_int()? {
-            1 => Why::Conflict { expectation: parts.next_unsigned()?, actual: parts.next_int()? },
-            2 => Why::IdReused(text_of(parts.next_value()?)?),
-            _ => Why::Repeated(text_of(parts.next_value()?)?),
-        };
-        Ok(Self { request, why })
-    }
-
-    fn answer(self, item: &Append, durability: Durability) -> Read<Result<Appended>> {
-        match self.why {
-            Why::Conflict { expectation, actual } => conflict(item, expectation, actual).map(Err),
-            Why::IdReused(id) => Ok(Err(StoreError::IdReused(id))),
-            Why::Repeated(answer) => repeated(item, &answer, durability).map(Ok),
-        }
-    }
-}
-
-fn conflict(item: &Append, expectation: u64, actual: i64) -> Read<StoreError> {
-    let failed = usize::try_from(expectation).ok().and_then(|index| item.expectations.get(index));
-    let failed = failed.ok_or(LinkError::Protocol("an expectation of the request was expected"))?;
-    let none = || "no_events".to_owned();
-    Ok(StoreError::RevisionConflict {
-        subject: failed.subject.as_str().to_owned(),
-        expected: match failed.expected {
-            Expected::Revision(revision) => revision.to_string(),
-            Expected::NoEvents => none(),
-            Expected::Exists => "exists".to_owned(),
-        },
-        actual: u64::try_from(actual).map_or_else(|_| none(), |revision| revision.to_string()),
-    })
-}
-
-/// The answer of the first time: `<first position> <last revision of each subject>…`.
-fn repeated(item: &Append, answer: &str, durability: Durability) -> Read<Appended> {
-    let malformed = LinkError::Protocol("the answer of the first time was expected");
-    let mut parts = answer.split(' ');
-    let first = parts.next().and_then(Position::parse);
-    let Some(first) = first.filter(|_| !item.events.is_empty()) else { return Err(malformed) };
-    let mut seen = std::collections::HashSet::new();
-    let subjects = item.events.iter().filter_map(|event| event.subject.as_ref()).map(text);
-    let mut subject_revisions = Vec::new();
-    for subject in subjects.filter(|subject| seen.insert(*subject)) {
-        let Some(revision) = parts.next().and_then(|part| part.parse().ok()) else {
-            return Err(malformed);
-        };
-        subject_revisions.push((subject.to_owned(), revision));
-    }
-    Ok(Appended {
-        first,
-        last: Position { ms: first.ms, sequence: first.sequence + item.events.len() as u64 - 1 },
-        first_sequence: first.sequence,
-        subject_revisions,
-        deduplicated: true,
-        durability,
-    })
+/// The last revision of the subject with this number.
+fn last_of(revisions: &[i64], number: u32) -> Read<u64> {
+    let revision = u64::try_from(revisions[number as usize - 1]);
+    revision.map_err(|_| LinkError::Protocol("a revision below zero"))
 }
 
 /// Ends a run of plain events.
@@ -320,6 +226,6 @@ impl<'a> Subjects<'a> {
 }
 
 /// A subject's bytes were checked to be UTF-8 when the event was.
-fn text(subject: &Bytes) -> &str {
+pub(super) fn text(subject: &Bytes) -> &str {
     std::str::from_utf8(subject).unwrap_or_default()
 }
