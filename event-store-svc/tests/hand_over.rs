@@ -176,10 +176,10 @@ async fn replicas_that_append_in_turns_are_seen_alike_everywhere() {
 async fn events_of_a_topic_that_took_its_place_are_not_handed_over() {
     let redis = PrivateRedis::start();
     let service = Service::start(&redis).await;
-    for _ in 0..10 {
-        let mut stream = subscriber(&service, "t").await;
+    for topic in (0..10).map(|n| format!("t{n}")) {
+        let mut stream = subscriber(&service, &topic).await;
         for sequence in 1..=5 {
-            service.append("t", vec![event("", "")]).await.unwrap();
+            service.append(&topic, vec![event("", "")]).await.unwrap();
             assert_eq!(next(&mut stream).await.unwrap().sequence, sequence);
         }
         // Another one of five events is there, and no bell has told of it.
@@ -189,14 +189,13 @@ async fn events_of_a_topic_that_took_its_place_are_not_handed_over() {
             redis.call('DEL', KEYS[1], meta)
             redis.call('HSET', meta, 'created', string.format('%.0f', created), 'sequence', 5, 'last', last)
             return redis.call('XADD', KEYS[1], last, 'e', '')";
-        let replaced = redis.cli(&["EVAL", replace, "2", "es:{t}:log", "es:{t}:meta"]);
+        let key = |name: &str| format!("es:{{{topic}}}:{name}");
+        let replaced = redis.cli(&["EVAL", replace, "2", &key("log"), &key("meta")]);
         assert!(replaced.trim().ends_with("-5"), "{replaced}");
-        let appended = service.append("t", vec![event("", "")]).await.unwrap();
+        let appended = service.append(&topic, vec![event("", "")]).await.unwrap();
         assert_eq!(appended.first_sequence, 6, "it would follow");
         let status = next(&mut stream).await.unwrap_err();
         assert_error(&status, Code::OutOfRange, "POSITION_BEYOND_HEAD");
-        let request = DeleteTopicRequest { topic: "t".into() };
-        service.topics().delete_topic(request).await.unwrap();
     }
 }
 
@@ -204,24 +203,23 @@ async fn events_of_a_topic_that_took_its_place_are_not_handed_over() {
 async fn a_deleted_topic_that_is_made_anew_is_another_one() {
     let redis = PrivateRedis::start();
     let service = Service::start(&redis).await;
-    for _ in 0..10 {
-        let mut stream = subscriber(&service, "t").await;
+    for topic in (0..10).map(|n| format!("t{n}")) {
+        let mut stream = subscriber(&service, &topic).await;
         for sequence in 1..=3 {
-            service.append("t", vec![event("", "")]).await.unwrap();
+            service.append(&topic, vec![event("", "")]).await.unwrap();
             assert_eq!(next(&mut stream).await.unwrap().sequence, sequence);
         }
-        let request = DeleteTopicRequest { topic: "t".into() };
-        service.topics().delete_topic(request.clone()).await.unwrap();
+        let request = DeleteTopicRequest { topic: topic.clone() };
+        service.topics().delete_topic(request).await.unwrap();
         for _ in 0..4 {
-            service.append("t", vec![event("", "")]).await.unwrap();
+            service.append(&topic, vec![event("", "")]).await.unwrap();
         }
         let status = next(&mut stream).await.unwrap_err();
         assert_error(&status, Code::OutOfRange, "POSITION_BEYOND_HEAD");
-        let mut stream = service.subscribe("t", None).await;
+        let mut stream = service.subscribe(&topic, None).await;
         for sequence in 1..=4 {
             assert_eq!(next(&mut stream).await.unwrap().sequence, sequence);
         }
-        service.topics().delete_topic(request).await.unwrap();
     }
 }
 

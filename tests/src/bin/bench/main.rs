@@ -41,7 +41,8 @@ struct Args {
     #[arg(long, env = "BENCH_MESSAGES", default_value_t = 1_000_000)]
     messages: usize,
 
-    /// Measure only rows whose name contains this, and limits.
+    /// Measure only rows whose name, with the number in flight behind it, contains this (`Append 64`),
+    /// and limits.
     #[arg(long)]
     only: Option<String>,
 
@@ -82,7 +83,8 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
     let mut report = Report::default();
     let mut broken = 0;
     for spec in all() {
-        let wanted = args.only.as_deref().is_none_or(|only| spec.name.contains(only));
+        let name = format!("{} {}", spec.name, spec.in_flight);
+        let wanted = args.only.as_deref().is_none_or(|only| name.contains(only));
         if !wanted && (args.no_limits || !spec.name.starts_with("limit:")) {
             continue;
         }
