@@ -10,6 +10,7 @@ mod page;
 mod reports;
 mod request;
 mod routes;
+mod trace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,20 +21,18 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::serve::ListenerExt;
 use clap::Parser;
-use svc_runtime::client;
 use svc_runtime::config::duration;
 use svc_runtime::health::Readiness;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tonic::Request;
-use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::model;
-use crate::service::{Clients, From, ProcessArgs, Up, project};
+use crate::service::{Channel, Clients, From, ProcessArgs, ServicesArgs, Up, project};
 
 /// The name of the service.
 pub const SERVICE: &str = "api-gateway";
@@ -48,13 +47,9 @@ pub struct Args {
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:5000")]
     pub listen: SocketAddr,
 
-    /// Where the event store is.
-    #[arg(long, env = "EVENT_STORE_URL", default_value = "http://127.0.0.1:50051", value_parser = client::address)]
-    pub event_store_url: String,
-
-    /// Where the message queue is.
-    #[arg(long, env = "MESSAGE_QUEUE_URL", default_value = "http://127.0.0.1:50052", value_parser = client::address)]
-    pub message_queue_url: String,
+    /// Where the two services are.
+    #[command(flatten)]
+    pub services: ServicesArgs,
 
     /// How long a request waits for the service that handles it, and for its own
     /// body to come, as in `10s`.
@@ -93,7 +88,7 @@ pub async fn start(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
 /// # Errors
 /// When it cannot go on.
 pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let clients = Clients::new(SERVICE, &args.event_store_url, &args.message_queue_url)?;
+    let clients = Clients::new(SERVICE, &args.services)?;
     let (readiness, _) = Readiness::new(&[]);
     let [events_up, queue_up] = Up::parts(readiness.clone());
     let (live, events) = live::Live::new();
@@ -109,7 +104,7 @@ pub async fn run(args: Args, listener: TcpListener, shutdown: Shutdown) -> anyho
     let probing = tokio::spawn(probe(clients.message_queue.clone(), queue_up, shutdown.clone()));
 
     let observer = observe::Observer::new();
-    let look = observe::Look::new(&clients, &args.health_of)?;
+    let look = observe::Look::new(&clients, &args.health_of, &args.services.security)?;
     let observing = tokio::spawn(observer.clone().run(look, shutdown.clone()));
 
     let page = page::Page {

@@ -15,6 +15,7 @@
 //! doing a thing again is recognised ([`EventLog::append`]).
 
 mod cause;
+mod clients;
 mod command;
 mod consume;
 mod event;
@@ -26,6 +27,7 @@ mod projection;
 mod remote;
 mod setup;
 mod snapshot;
+mod trace;
 mod up;
 
 use std::future::Future;
@@ -35,7 +37,6 @@ use std::time::Duration;
 use clap::Parser;
 use svc_observe::args::TraceArgs;
 use svc_observe::telemetry;
-use svc_runtime::client;
 use svc_runtime::config::RuntimeArgs;
 use svc_runtime::health::Readiness;
 use svc_runtime::serve::{ServeOptions, serve_grpc};
@@ -44,8 +45,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-pub(crate) use cause::{COMMAND_ID, TRACEPARENT, seconds};
+pub(crate) use cause::{COMMAND_ID, seconds};
 pub use cause::{Cause, derive_id};
+pub(crate) use clients::channel;
+pub use clients::{Channel, Clients, ServicesArgs};
 pub use command::{Command, Commands, QueueOptions, Reply, unknown};
 pub(crate) use event::head;
 pub use event::{Appended, Expect, Head, NewEvent};
@@ -58,23 +61,16 @@ pub use projection::{From, Progress, Projection, Reader, project};
 pub(crate) use remote::message;
 pub use remote::{RemoteError, call, reply_value};
 pub use snapshot::{Items, Snapshots};
+pub(crate) use trace::{Through, sending};
 pub use up::Up;
-
-/// Connections to each of the two services. One is enough for a small service
-/// and keeps its calls in order on the wire.
-const CONNECTIONS: usize = 1;
 
 /// The flags of a service of the shop.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about = "A service of OrderShop", long_about = None)]
 pub struct Args {
-    /// Where the event store is.
-    #[arg(long, env = "EVENT_STORE_URL", default_value = "http://127.0.0.1:50051", value_parser = client::address)]
-    pub event_store_url: String,
-
-    /// Where the message queue is.
-    #[arg(long, env = "MESSAGE_QUEUE_URL", default_value = "http://127.0.0.1:50052", value_parser = client::address)]
-    pub message_queue_url: String,
+    /// Where the two services are.
+    #[command(flatten)]
+    pub services: ServicesArgs,
 
     /// Where to serve grpc.health.v1 (ready: connected to both services and
     /// consuming), as in 127.0.0.1:6001. Without it no port is opened.
@@ -159,37 +155,6 @@ where
     .await
 }
 
-/// The clients of both services, and who uses them. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Clients {
-    /// The name of the service, as the source of its events.
-    pub name: &'static str,
-    /// The channel to the event store.
-    pub event_store: tonic::transport::Channel,
-    /// The channel to the message queue.
-    pub message_queue: tonic::transport::Channel,
-}
-
-impl Clients {
-    /// Makes channels; connections follow when they are needed.
-    ///
-    /// # Errors
-    /// When an address is none.
-    pub fn new(name: &'static str, event_store: &str, message_queue: &str) -> anyhow::Result<Self> {
-        Ok(Self {
-            name,
-            event_store: client::channel(event_store, CONNECTIONS)?,
-            message_queue: client::channel(message_queue, CONNECTIONS)?,
-        })
-    }
-
-    /// Events, read and written.
-    #[must_use]
-    pub fn log(&self) -> EventLog {
-        EventLog::new(self)
-    }
-}
-
 /// A service that is being put together and then run.
 #[derive(Debug)]
 pub struct Service {
@@ -209,11 +174,11 @@ impl Service {
     /// A service with nothing to do yet.
     ///
     /// # Errors
-    /// When an address is none.
+    /// As [`Clients::new`].
     pub fn start(name: &'static str, args: &Args, shutdown: Shutdown) -> anyhow::Result<Self> {
         let (readiness, health) = Readiness::new(&[]);
         Ok(Self {
-            clients: Clients::new(name, &args.event_store_url, &args.message_queue_url)?,
+            clients: Clients::new(name, &args.services)?,
             shutdown,
             concurrency: args.concurrency,
             snapshot_every: args.snapshot_every,

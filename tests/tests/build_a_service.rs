@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use domain_svcs::scenario::{Options, play};
-use domain_svcs::service::{Clients, call};
+use domain_svcs::service::{Clients, ServicesArgs, call};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use system_tests::process::{Plan, Process};
@@ -54,7 +54,7 @@ fn start(system: &System, logs: &Path) -> Process {
 
 async fn points(system: &System, customer: &str) -> u64 {
     let (store, queue) = (system.url(EVENT_STORE).unwrap(), system.url(MESSAGE_QUEUE).unwrap());
-    let queue = Clients::new("test", &store, &queue).unwrap().message_queue;
+    let queue = Clients::new("test", &ServicesArgs::at(&store, &queue)).unwrap().message_queue;
     let (body, headers) = (json!({ "customer_id": customer }), BTreeMap::new());
     let reply = call(queue, SERVICE, "get_points", &body, headers, PATIENCE).await.unwrap();
     reply.result.as_u64().unwrap()

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use domain_svcs::service::{Clients, call};
+use domain_svcs::service::{Clients, ServicesArgs, call};
 use nix::sys::signal::Signal;
 use proto::eventstore::v1::event_store_client::EventStoreClient;
 use proto::eventstore::v1::load_subject_response::Item;
@@ -38,7 +38,7 @@ struct Progress {
 
 async fn progress(system: &System) -> Progress {
     let (store, queue) = (system.url(EVENT_STORE).unwrap(), system.url(MESSAGE_QUEUE).unwrap());
-    let queue = Clients::new("test", &store, &queue).unwrap().message_queue;
+    let queue = Clients::new("test", &ServicesArgs::at(&store, &queue)).unwrap().message_queue;
     let (nothing, headers) = (json!({}), std::collections::BTreeMap::new());
     let reply = call(queue, READ_MODEL, "get_progress", &nothing, headers, PATIENCE);
     let reply = reply.await.unwrap().result;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use http::HeaderMap;
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
@@ -131,6 +132,13 @@ impl<V: AsRef<str>> Extractor for Found<V> {
     fn keys(&self) -> Vec<&str> {
         vec![TRACEPARENT, TRACESTATE]
     }
+}
+
+/// The same of the headers of a request over HTTP.
+#[must_use]
+pub fn context_of_http(headers: &HeaderMap) -> Option<SpanContext> {
+    let text = |name| Some((name, headers.get(name)?.to_str().ok()?));
+    context_of([TRACEPARENT, TRACESTATE].into_iter().filter_map(text))
 }
 
 /// Links the current span to the one that the context is of: for work on several events or

@@ -10,7 +10,7 @@ use opentelemetry::context::FutureExt as _;
 use opentelemetry::trace::{
     Link, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
 };
-use opentelemetry::{Context, KeyValue, StringValue};
+use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
@@ -127,12 +127,14 @@ impl Spans {
         self.tracer.is_some()
     }
 
-    /// A span for handling a request, in the trace of its caller if it has one.
+    /// A span for handling a request, in the trace of its caller if it has one. Without traces its
+    /// context is the caller's, which so goes on to whoever has them.
     pub fn server(&self, name: &str, caller: Option<SpanContext>) -> Span {
         Span(self.open(SpanKind::Server, caller, || name.to_owned()))
     }
 
     /// A span for handling one event or message: in the trace of its producer, and linked to it.
+    /// Without traces its context is the producer's.
     pub fn consumer(&self, name: &str, producer: Option<SpanContext>) -> Span {
         let span = Span(self.open(SpanKind::Consumer, producer.clone(), || name.to_owned()));
         if let Some(producer) = producer {
@@ -141,8 +143,19 @@ impl Spans {
         span
     }
 
-    /// A context with a new span. Where the parent's trace is not recorded there is none to be
-    /// opened: its context is the one that goes on.
+    /// A span for sending events or messages, which are to carry its context. Only within a trace
+    /// that is recorded: elsewhere what is current goes on as it is.
+    pub fn producer(&self, name: impl FnOnce() -> String) -> Option<Span> {
+        self.tracer.as_ref()?;
+        let parent = Context::map_current(|cx| {
+            cx.has_active_span().then(|| cx.span().span_context().clone())
+        });
+        let parent = parent.filter(|parent| parent.is_valid() && parent.is_sampled())?;
+        Some(Span(self.open(SpanKind::Producer, Some(parent), name)))
+    }
+
+    /// A context with a new span. Where the parent's trace is not recorded, or there are no traces
+    /// here, there is none to be opened: the parent's context is the one that goes on.
     pub(crate) fn open(
         &self,
         kind: SpanKind,
@@ -150,11 +163,13 @@ impl Spans {
         name: impl FnOnce() -> String,
     ) -> Context {
         let cx = Context::new();
-        let Some(tracer) = &self.tracer else { return cx };
-        let parent_cx = match parent {
-            Some(parent) if !parent.is_sampled() => return cx.with_remote_span_context(parent),
-            Some(parent) => cx.with_remote_span_context(parent),
-            None => cx,
+        let (tracer, parent_cx) = match (&self.tracer, parent) {
+            (Some(tracer), None) => (tracer, cx),
+            (Some(tracer), Some(parent)) if parent.is_sampled() => {
+                (tracer, cx.with_remote_span_context(parent))
+            }
+            (_, Some(parent)) => return cx.with_remote_span_context(parent),
+            (None, None) => return cx,
         };
         let span =
             tracer.build_with_context(tracer.span_builder(name()).with_kind(kind), &parent_cx);
@@ -170,7 +185,17 @@ pub struct Span(Context);
 impl Span {
     /// Does the work in this span: what it calls and logs and sends is part of the trace.
     pub async fn run<F: Future>(self, work: F) -> F::Output {
+        self.run_then(work, |_, _| {}).await
+    }
+
+    /// As [`Span::run`], and says of the span how it went.
+    pub async fn run_then<F: Future>(
+        self,
+        work: F,
+        tell: impl FnOnce(&Self, &F::Output),
+    ) -> F::Output {
         let done = work.with_context(self.0.clone()).await;
+        tell(&self, &done);
         drop(self);
         done
     }
@@ -182,7 +207,7 @@ impl Span {
     }
 
     /// Says something about the work.
-    pub fn set(&self, name: &'static str, value: impl Into<StringValue>) {
+    pub fn set(&self, name: &'static str, value: impl Into<Value>) {
         if self.0.span().is_recording() {
             self.0.span().set_attribute(KeyValue::new(name, value.into()));
         }

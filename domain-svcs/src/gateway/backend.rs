@@ -9,12 +9,12 @@ use proto::messagequeue::v1 as mq;
 use serde_json::{Value, json};
 use svc_runtime::backoff::Backoff;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::read_model;
 use crate::service::{
-    COMMAND_ID, Position, Positions, RemoteError, Reply, TRACEPARENT, call, derive_id, message,
+    COMMAND_ID, Channel, Position, Positions, RemoteError, Reply, Through, call, derive_id,
+    message, sending,
 };
 
 /// How long a request is tried again while the queue is away. A client that
@@ -36,57 +36,24 @@ pub(super) struct Backend {
     written: Mutex<BTreeMap<String, (Position, Instant)>>,
 }
 
-/// What is passed on from a request.
-#[derive(Clone, Debug)]
-pub(super) struct Trace {
-    headers: BTreeMap<String, String>,
-}
+/// An id by which the command of a request is recognised, however often it is sent: also
+/// by the client, if that gives an `Idempotency-Key`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct CommandId(String);
 
-impl Trace {
-    /// The trace of a request (W3C Trace Context), a new one if it has none, and
-    /// an id by which its command is recognised however often it is sent: also
-    /// by the client, if that gives an `Idempotency-Key`.
+impl CommandId {
+    /// The one that a request gives, or a new one.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let id = match text(IDEMPOTENCY_KEY).filter(|key| !key.is_empty()) {
+        let given = headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
+        Self(match given.filter(|key| !key.is_empty()) {
             Some(key) => derive_id(&["request", key]),
             None => uuid::Uuid::now_v7().to_string(),
-        };
-        // From the id, so that the same request is the same message too.
-        let traceparent = text(TRACEPARENT)
-            .filter(|value| is_traceparent(value))
-            .map_or_else(|| new_trace(&id), str::to_owned);
-        Self {
-            headers: BTreeMap::from([
-                (TRACEPARENT.to_owned(), traceparent),
-                (COMMAND_ID.to_owned(), id),
-            ]),
-        }
+        })
     }
-}
 
-fn is_traceparent(value: &str) -> bool {
-    let parts: Vec<_> = value.split('-').collect();
-    let [version, trace, span, flags] = parts[..] else {
-        return false;
-    };
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let given = |part: &str| part.bytes().any(|b| b != b'0');
-    hex(version, 2)
-        && version != "ff"
-        && hex(trace, 32)
-        && given(trace)
-        && hex(span, 16)
-        && given(span)
-        && hex(flags, 2)
-}
-
-fn new_trace(id: &str) -> String {
-    let hex = derive_id(&["trace", id]).replace('-', "");
-    let span: String = hex.chars().rev().take(16).collect();
-    format!("00-{hex}-{span}-01")
+    fn headers(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(COMMAND_ID.to_owned(), self.0.clone())])
+    }
 }
 
 impl Backend {
@@ -105,9 +72,9 @@ impl Backend {
         service: &str,
         command: &str,
         body: &Value,
-        trace: &Trace,
+        id: &CommandId,
     ) -> Result<Value, RemoteError> {
-        let reply = self.call(service, command, body, trace).await?;
+        let reply = self.call(service, command, body, id).await?;
         let now = Instant::now();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         for (topic, position) in reply.positions {
@@ -123,26 +90,30 @@ impl Backend {
         service: &str,
         command: &str,
         body: &Value,
-        trace: &Trace,
+        id: &CommandId,
     ) -> Result<String, RemoteError> {
-        let outgoing = mq::OutgoingMessage {
-            message: Some(message(command, body, trace.headers.clone())),
-            dedup_key: trace.headers.get(COMMAND_ID).cloned(),
-            ..mq::OutgoingMessage::default()
-        };
-        let request = mq::SendRequest {
-            queue: service.to_owned(),
-            messages: vec![outgoing],
-            ..mq::SendRequest::default()
-        };
         let client = mq::message_queue_client::MessageQueueClient::new(self.message_queue.clone());
-        let sent = while_away(|| {
-            let (mut client, request) = (client.clone(), request.clone());
-            async move {
-                let sent = tokio::time::timeout(self.timeout, client.send(request)).await;
-                let late = || Err(Status::deadline_exceeded("the message queue does not answer"));
-                sent.unwrap_or_else(|_| late()).map_err(RemoteError::Call)
-            }
+        let sent = sending(Through::Queue, service, command, async {
+            let outgoing = mq::OutgoingMessage {
+                message: Some(message(command, body, id.headers())),
+                dedup_key: Some(id.0.clone()),
+                ..mq::OutgoingMessage::default()
+            };
+            let request = mq::SendRequest {
+                queue: service.to_owned(),
+                messages: vec![outgoing],
+                ..mq::SendRequest::default()
+            };
+            let sent = while_away(|| {
+                let (mut client, request) = (client.clone(), request.clone());
+                async move {
+                    let sent = tokio::time::timeout(self.timeout, client.send(request)).await;
+                    let late =
+                        || Err(Status::deadline_exceeded("the message queue does not answer"));
+                    sent.unwrap_or_else(|_| late()).map_err(RemoteError::Call)
+                }
+            });
+            sent.await
         });
         let result = sent.await?.into_inner().results.into_iter().next();
         result.map(|result| result.message_id).ok_or_else(|| {
@@ -155,10 +126,10 @@ impl Backend {
         &self,
         query: &str,
         mut arguments: Value,
-        trace: &Trace,
+        id: &CommandId,
     ) -> Result<Value, RemoteError> {
         arguments["positions"] = json!(self.written());
-        let reply = self.call(read_model::SERVICE, query, &arguments, trace).await?;
+        let reply = self.call(read_model::SERVICE, query, &arguments, id).await?;
         Ok(reply.result)
     }
 
@@ -167,12 +138,12 @@ impl Backend {
         &self,
         query: &str,
         mut arguments: Value,
-        trace: &Trace,
+        id: &CommandId,
     ) -> Result<Vec<Value>, RemoteError> {
         arguments["page"] = true.into();
         let mut list = Vec::new();
         loop {
-            let mut page = self.query(query, arguments.clone(), trace).await?;
+            let mut page = self.query(query, arguments.clone(), id).await?;
             if let Value::Array(items) = page["items"].take() {
                 list.extend(items);
             }
@@ -194,10 +165,10 @@ impl Backend {
         service: &str,
         command: &str,
         body: &Value,
-        trace: &Trace,
+        id: &CommandId,
     ) -> Result<Reply, RemoteError> {
         let called = while_away(|| {
-            let (queue, headers) = (self.message_queue.clone(), trace.headers.clone());
+            let (queue, headers) = (self.message_queue.clone(), id.headers());
             call(queue, service, command, body, headers, self.timeout)
         });
         called.await
@@ -231,21 +202,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_kept_or_begun() {
-        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    fn the_same_key_is_the_same_command() {
         let mut headers = HeaderMap::new();
-        let begun = Trace::of(&headers).headers[TRACEPARENT].clone();
-        assert!(is_traceparent(&begun), "{begun}");
-        assert_ne!(Trace::of(&headers).headers, Trace::of(&headers).headers);
+        assert_ne!(CommandId::of(&headers), CommandId::of(&headers));
+        headers.insert(IDEMPOTENCY_KEY, "".parse().unwrap());
+        assert_ne!(CommandId::of(&headers), CommandId::of(&headers));
         headers.insert(IDEMPOTENCY_KEY, "a".parse().unwrap());
-        assert_eq!(Trace::of(&headers).headers, Trace::of(&headers).headers);
-        headers.insert(TRACEPARENT, given.parse().unwrap());
-        assert_eq!(Trace::of(&headers).headers[TRACEPARENT], given);
-        let (zeros, upper) = (given.replace(|c| c != '-', "0"), given.to_uppercase());
-        for wrong in ["nonsense", &zeros, &upper, &given.replacen("00", "ff", 1), &given[3..]] {
-            headers.insert(TRACEPARENT, wrong.parse().unwrap());
-            let begun = Trace::of(&headers).headers[TRACEPARENT].clone();
-            assert!(begun != wrong && is_traceparent(&begun), "{wrong}");
-        }
+        let first = CommandId::of(&headers);
+        assert_eq!(first, CommandId::of(&headers));
+        headers.insert(IDEMPOTENCY_KEY, "b".parse().unwrap());
+        assert_ne!(first, CommandId::of(&headers));
     }
 }

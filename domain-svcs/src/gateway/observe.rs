@@ -16,9 +16,9 @@ use proto::messagequeue::v1 as mq;
 use serde_json::{Value, json};
 use svc_runtime::client;
 use svc_runtime::shutdown::Shutdown;
+use svc_security::ClientSecurity;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -26,7 +26,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use self::health::{Health, Seen};
 use crate::model;
-use crate::service::{Clients, seconds};
+use crate::service::{Channel, Clients, channel, seconds};
 
 /// How often the shop is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -107,11 +107,17 @@ impl Look {
     /// addresses are known.
     ///
     /// # Errors
-    /// When an address is none.
-    pub(super) fn new(clients: &Clients, services: &[(String, String)]) -> anyhow::Result<Self> {
+    /// When an address is none, or a file of `security` is of no use.
+    pub(super) fn new(
+        clients: &Clients,
+        services: &[(String, String)],
+        security: &ClientSecurity,
+    ) -> anyhow::Result<Self> {
+        // Health needs no token, so nobody who is only asked for it gets ours.
+        let access = ClientSecurity { services_token_file: None, ..security.clone() }.start()?;
         let (store, queue) = (&clients.event_store, &clients.message_queue);
         let services = services.iter().map(|(name, url)| {
-            let channel = client::channel(url, 1).with_context(|| format!("health of {name}"))?;
+            let channel = channel(&access, url).with_context(|| format!("health of {name}"))?;
             Ok((name.clone(), HealthClient::new(channel)))
         });
         Ok(Self {
@@ -255,6 +261,7 @@ fn age(age: prost_types::Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::ServicesArgs;
 
     const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -265,8 +272,10 @@ mod tests {
 
     #[tokio::test]
     async fn it_looks_only_while_somebody_watches_and_tells_all_the_same() {
-        let clients = Clients::new("test", NOWHERE, NOWHERE).unwrap();
-        let look = Look::new(&clients, &[("yours".to_owned(), NOWHERE.to_owned())]).unwrap();
+        let services = ServicesArgs::at(NOWHERE, NOWHERE);
+        let clients = Clients::new("test", &services).unwrap();
+        let yours = [("yours".to_owned(), NOWHERE.to_owned())];
+        let look = Look::new(&clients, &yours, &services.security).unwrap();
         let (observer, shutdown) = (Observer::new(), Shutdown::new());
         let running = tokio::spawn(observer.clone().run(look, shutdown.clone()));
         let mut first = observer.watch();

@@ -10,12 +10,13 @@ mod schemas;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::MethodRouter;
+use axum::{Router, middleware};
 use serde_json::{Map, Value, json};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::routes::App;
+use super::trace::traced;
 use crate::model::Kind;
 
 /// Where the document is.
@@ -54,12 +55,12 @@ impl Described {
         self
     }
 
-    /// The routes, with the document and its page among them.
+    /// The routes, each request in its trace, with the document and its page among them.
     pub(super) fn finish(self) -> Router<Arc<App>> {
         let page = SwaggerUi::new(BROWSE)
             .external_url_unchecked(DOCUMENT, document(&self.paths))
             .config(Config::default().validator_url("none").try_it_out_enabled(true));
-        self.router.merge(page)
+        self.router.route_layer(middleware::from_fn(traced)).merge(page)
     }
 }
 

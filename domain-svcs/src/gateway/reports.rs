@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
 
-use super::backend::Trace;
+use super::backend::CommandId;
 use super::error::ApiError;
 use super::routes::App;
 use crate::model::{ENTITY_ID, Kind};
@@ -17,9 +17,10 @@ use crate::service::RemoteError;
 
 type Lists = HashMap<Kind, Vec<Value>>;
 
-async fn lists(app: &App, kinds: &[Kind], trace: &Trace) -> Result<Lists, RemoteError> {
+async fn lists(app: &App, kinds: &[Kind], command_id: &CommandId) -> Result<Lists, RemoteError> {
     let lists = kinds.iter().map(|kind| async {
-        let list = app.backend.list("get_entities", json!({ "name": kind.name() }), trace).await?;
+        let list =
+            app.backend.list("get_entities", json!({ "name": kind.name() }), command_id).await?;
         Ok((*kind, list))
     });
     Ok(try_join_all(lists).await?.into_iter().collect())
@@ -30,10 +31,10 @@ pub(super) async fn report(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    let trace = Trace::of(&headers);
+    let command_id = CommandId::of(&headers);
     let (lists, mails) = futures::try_join!(
-        lists(&app, &Kind::ALL, &trace),
-        app.backend.list("get_mails", json!({}), &trace),
+        lists(&app, &Kind::ALL, &command_id),
+        app.backend.list("get_mails", json!({}), &command_id),
     )?;
     let mut result: Map<_, _> =
         lists.into_iter().map(|(kind, list)| (kind.plural().to_owned(), list.into())).collect();
@@ -48,7 +49,7 @@ pub(super) async fn orders(
 ) -> Result<Json<Value>, ApiError> {
     let kinds =
         [Kind::Order, Kind::Cart, Kind::Customer, Kind::Product, Kind::Billing, Kind::Shipping];
-    let lists = lists(&app, &kinds, &Trace::of(&headers)).await?;
+    let lists = lists(&app, &kinds, &CommandId::of(&headers)).await?;
     Ok(Json(json!({ "result": joined(&lists) })))
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use svc_runtime::health::Readiness;
 use svc_runtime::shutdown::Shutdown;
 
-use super::backend::{Backend, Trace};
+use super::backend::{Backend, CommandId};
 use super::error::ApiError;
 use super::openapi::{Described, operations};
 use super::reports;
@@ -81,13 +81,13 @@ type AppRoute = MethodRouter<Arc<App>>;
 
 fn list_of(query: &'static str) -> AppRoute {
     get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
-        result(app.backend.list(query, json!({}), &Trace::of(&headers)).await?)
+        result(app.backend.list(query, json!({}), &CommandId::of(&headers)).await?)
     })
 }
 
 fn by_id(query: &'static str) -> AppRoute {
     get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
-        let orders = app.backend.list(query, json!({}), &Trace::of(&headers)).await?;
+        let orders = app.backend.list(query, json!({}), &CommandId::of(&headers)).await?;
         let by_id = orders
             .into_iter()
             .filter_map(|order| Some((order[ENTITY_ID].as_str()?.to_owned(), order)));
@@ -99,7 +99,7 @@ fn by_id(query: &'static str) -> AppRoute {
 fn list(kind: Kind) -> AppRoute {
     get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
         let query = json!({ "name": kind.name() });
-        result(app.backend.list("get_entities", query, &Trace::of(&headers)).await?)
+        result(app.backend.list("get_entities", query, &CommandId::of(&headers)).await?)
     })
 }
 
@@ -107,9 +107,9 @@ fn list(kind: Kind) -> AppRoute {
 fn send(kind: Kind) -> AppRoute {
     post(
         move |State(app): State<Arc<App>>, headers: HeaderMap, JsonBody(body): JsonBody| async move {
-            let (entities, trace) = (new_entities(kind, body)?, Trace::of(&headers));
+            let (entities, command_id) = (new_entities(kind, body)?, CommandId::of(&headers));
             let command = format!("create_{}", kind.plural());
-            result(app.backend.send(kind.service(), &command, &entities, &trace).await?)
+            result(app.backend.send(kind.service(), &command, &entities, &command_id).await?)
         },
     )
 }
@@ -118,9 +118,9 @@ fn send(kind: Kind) -> AppRoute {
 fn create(kind: Kind) -> AppRoute {
     post(
         move |State(app): State<Arc<App>>, headers: HeaderMap, JsonBody(body): JsonBody| async move {
-            let (entities, trace) = (new_entities(kind, body)?, Trace::of(&headers));
+            let (entities, command_id) = (new_entities(kind, body)?, CommandId::of(&headers));
             let command = format!("create_{}", kind.plural());
-            result(app.backend.command(kind.service(), &command, &entities, &trace).await?)
+            result(app.backend.command(kind.service(), &command, &entities, &command_id).await?)
         },
     )
 }
@@ -129,7 +129,7 @@ fn create(kind: Kind) -> AppRoute {
 fn entity(kind: Kind) -> AppRoute {
     get(move |State(app): State<Arc<App>>, Id(id): Id, headers: HeaderMap| async move {
         let query = json!({ "name": kind.name(), "id": id });
-        result(app.backend.query("get_entity", query, &Trace::of(&headers)).await?)
+        result(app.backend.query("get_entity", query, &CommandId::of(&headers)).await?)
     })
 }
 
@@ -140,9 +140,9 @@ fn change(kind: Kind) -> AppRoute {
               Id(id): Id,
               headers: HeaderMap,
               JsonBody(body): JsonBody| async move {
-            let (patch, trace) = (changes(kind, &id, &body)?, Trace::of(&headers));
+            let (patch, command_id) = (changes(kind, &id, &body)?, CommandId::of(&headers));
             let command = format!("update_{}", kind.name());
-            result(app.backend.command(kind.service(), &command, &patch, &trace).await?)
+            result(app.backend.command(kind.service(), &command, &patch, &command_id).await?)
         },
     )
 }
@@ -150,8 +150,8 @@ fn change(kind: Kind) -> AppRoute {
 /// `DELETE /customer/{id}`
 fn delete(kind: Kind) -> AppRoute {
     routing::delete(move |State(app): State<Arc<App>>, Id(id): Id, headers: HeaderMap| async move {
-        let (body, trace) = (json!({ ENTITY_ID: id }), Trace::of(&headers));
+        let (body, command_id) = (json!({ ENTITY_ID: id }), CommandId::of(&headers));
         let command = format!("delete_{}", kind.name());
-        result(app.backend.command(kind.service(), &command, &body, &trace).await?)
+        result(app.backend.command(kind.service(), &command, &body, &command_id).await?)
     })
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp;
 use proto::eventstore::v1 as es;
 use proto::messagequeue::v1 as mq;
+use svc_observe::context::{self, TRACEPARENT};
 use uuid::Uuid;
 
 /// The root of all derived ids. Changing it would make known work look new.
@@ -15,8 +16,6 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_7273_686f_7000_0000_0000_000
 pub(crate) const CAUSATION_ID: &str = "causation_id";
 /// The header of a command that identifies it across several sends.
 pub(crate) const COMMAND_ID: &str = "command_id";
-/// The header that carries the trace of a request (W3C Trace Context).
-pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// An id that is the same for the same parts.
 #[must_use]
@@ -34,7 +33,7 @@ pub struct Cause {
     /// When it happened. What it causes carries this time: one that is looked
     /// up anew would make a repeated event differ from the first.
     pub time: Option<Timestamp>,
-    /// The trace that it belongs to.
+    /// The trace that it came with, which is the same however often it comes.
     pub traceparent: Option<String>,
 }
 
@@ -69,13 +68,11 @@ impl Cause {
         derive_id(&[&self.id, step])
     }
 
-    /// Headers for what this causes.
+    /// Headers for what this causes, in the trace that is current.
     #[must_use]
     pub fn headers(&self) -> BTreeMap<String, String> {
         let mut headers = BTreeMap::from([(CAUSATION_ID.to_owned(), self.id.clone())]);
-        if let Some(traceparent) = &self.traceparent {
-            headers.insert(TRACEPARENT.to_owned(), traceparent.clone());
-        }
+        context::inject(&mut headers);
         headers
     }
 

@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use svc_runtime::rpc_error::{ErrorFacts, RpcError};
 use svc_runtime::shutdown::Shutdown;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::Clients;
 use super::cause::Cause;
+use super::clients::{Channel, Clients};
 use super::consume::{Deliveries, HANDLER_TIMEOUT, Incoming, LEASE, Source, Verdict, consume};
 use super::event_log::patiently;
 use super::failure::{DOMAIN, Failure, is_transient};
 use super::position::{Position, Positions};
 use super::remote::REPLY_TYPE;
 use super::setup;
+use super::trace::{Through, handling};
 use super::up::Up;
 
 type QueueClient = mq::message_queue_client::MessageQueueClient<Channel>;
@@ -127,14 +127,20 @@ struct Worker<C> {
 }
 
 impl<C: Commands> Worker<C> {
-    async fn work(&self, delivery: mq::Delivery) -> Verdict {
-        let message = delivery.message.unwrap_or_default();
-        let name = message.r#type.clone();
+    async fn work(&self, mut delivery: mq::Delivery) -> Verdict {
+        let message = delivery.message.take().unwrap_or_default();
+        let work = self.handle(&message, delivery);
+        let (name, headers) = (&message.r#type, Some(&message.headers));
+        handling(Through::Queue, self.queue, name, headers, work).await
+    }
+
+    async fn handle(&self, message: &mq::Message, delivery: mq::Delivery) -> Verdict {
+        let name = &message.r#type;
         let handled = async {
             let command = Command {
-                name: message.r#type.clone(),
-                body: body(&message)?,
-                cause: Cause::of_message(&message, delivery.sent_at),
+                name: name.clone(),
+                body: body(message)?,
+                cause: Cause::of_message(message, delivery.sent_at),
             };
             self.handler.handle(&command).await
         };

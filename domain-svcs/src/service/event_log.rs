@@ -12,14 +12,14 @@ use serde_json::Value;
 use svc_runtime::backoff::Backoff;
 use svc_runtime::rpc_error::{ErrorFacts, RpcError};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::Clients;
 use super::cause::Cause;
+use super::clients::{Channel, Clients};
 use super::event::{Appended, Expect, Head, NewEvent, expectation, head};
 use super::failure::{DOMAIN, Failure, is_transient};
 use super::position::Position;
+use super::trace::{Through, sending};
 
 /// How long a call is tried again before its caller hears of it: longer than a
 /// restart takes, shorter than a handler may take.
@@ -150,22 +150,26 @@ impl EventLog {
         events: Vec<NewEvent>,
         expectations: Vec<Expect>,
     ) -> Result<Appended, Failure> {
-        let request = es::AppendRequest {
-            topic: topic.to_owned(),
-            events: events.into_iter().map(|event| self.encode(cause, event)).collect(),
-            expectations: expectations.into_iter().map(expectation).collect(),
-            ..es::AppendRequest::default()
-        };
-        let append = patiently(|| {
-            let (mut store, request) = (self.store.clone(), request.clone());
-            async move {
-                match store.append(request).await {
-                    Ok(answer) => {
-                        Ok(Appended::Done(answer.into_inner().last_position.parse().ok()))
+        let kind = events.first().map(|event| event.kind.clone()).unwrap_or_default();
+        let append = sending(Through::Topic, topic, &kind, async {
+            let request = es::AppendRequest {
+                topic: topic.to_owned(),
+                events: events.into_iter().map(|event| self.encode(cause, event)).collect(),
+                expectations: expectations.into_iter().map(expectation).collect(),
+                ..es::AppendRequest::default()
+            };
+            let append = patiently(|| {
+                let (mut store, request) = (self.store.clone(), request.clone());
+                async move {
+                    match store.append(request).await {
+                        Ok(answer) => {
+                            Ok(Appended::Done(answer.into_inner().last_position.parse().ok()))
+                        }
+                        Err(status) => outcome(status),
                     }
-                    Err(status) => outcome(status),
                 }
-            }
+            });
+            append.await
         });
         append.await.map_err(Failure::from)
     }

@@ -9,14 +9,14 @@ use futures::StreamExt;
 use proto::eventstore::v1 as es;
 use svc_runtime::shutdown::Shutdown;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::Clients;
+use super::clients::{Channel, Clients};
 use super::command::shortened;
 use super::consume::{Deliveries, HANDLER_TIMEOUT, Incoming, LEASE, Source, Verdict, consume};
 use super::event::{Head, head};
 use super::failure::Failure;
+use super::trace::{Through, handling};
 use super::up::Up;
 
 /// Events outlast a long outage of what their handler needs; then they are parked.
@@ -59,14 +59,20 @@ async fn work<E: Events>(handler: &E, delivery: es::Delivery) -> Verdict {
         return Verdict::Ack;
     };
     let event = head(recorded);
-    let handled = tokio::time::timeout(HANDLER_TIMEOUT, handler.handle(&event))
+    let headers = event.recorded.event.as_ref().map(|event| &event.headers);
+    let (topic, work) = (&event.recorded.topic, handle(handler, &event, delivery.delivery_count));
+    handling(Through::Topic, topic, event.event_type(), headers, work).await
+}
+
+async fn handle<E: Events>(handler: &E, event: &Head, delivery_count: u32) -> Verdict {
+    let handled = tokio::time::timeout(HANDLER_TIMEOUT, handler.handle(event))
         .await
         .unwrap_or_else(|_| Err(Failure::Transient("the handler took too long".into())));
     let (topic, position) = (&event.recorded.topic, &event.recorded.position);
     match handled {
         Ok(()) => Verdict::Ack,
         Err(Failure::Transient(reason)) => {
-            let delay = retry_delay(delivery.delivery_count);
+            let delay = retry_delay(delivery_count);
             tracing::debug!(topic, position, reason, ?delay, "event is tried again");
             Verdict::Retry { delay: Some(delay), reason }
         }

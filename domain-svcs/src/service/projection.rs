@@ -11,8 +11,8 @@ use serde::Serialize;
 use svc_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 use tonic::Code;
-use tonic::transport::Channel;
 
+use super::clients::{Channel, Clients};
 use super::event::Head;
 use super::failure::Failure;
 use super::position::Positions;
@@ -114,7 +114,7 @@ pub fn project<P: Projection>(
 
 /// The same with snapshots: one after at least `every` events, and one at the end.
 pub(super) fn project_kept<P: Snapshots>(
-    clients: &super::Clients,
+    clients: &Clients,
     topics: Vec<&'static str>,
     every: u64,
     projection: P,

@@ -6,12 +6,14 @@ use std::time::Duration;
 use proto::messagequeue::v1 as mq;
 use serde::Deserialize;
 use serde_json::Value;
+use svc_observe::context;
 use svc_runtime::rpc_error::status_of;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::clients::Channel;
 use super::command::Reply;
 use super::position::Positions;
+use super::trace::{Through, sending};
 
 /// The media type of what services of the shop say to each other.
 pub(crate) const REPLY_TYPE: &str = "application/json";
@@ -43,25 +45,28 @@ pub async fn call(
     timeout: Duration,
 ) -> Result<Reply, RemoteError> {
     let mut client = mq::message_queue_client::MessageQueueClient::new(message_queue);
-    let request = mq::CallRequest {
-        queue: service.to_owned(),
-        message: Some(message(command, body, headers)),
-        timeout: timeout.try_into().ok(),
-    };
-    // The queue keeps the timeout itself, unless it hangs.
-    let answer = tokio::time::timeout(timeout + GRACE, client.call(request));
-    let late = || Err(Status::deadline_exceeded("the message queue does not answer"));
-    let answer = answer.await.unwrap_or_else(|_| late()).map_err(RemoteError::Call)?;
-    reply_value(answer.into_inner().reply)
+    let sent = sending(Through::Queue, service, command, async {
+        let request = mq::CallRequest {
+            queue: service.to_owned(),
+            message: Some(message(command, body, headers)),
+            timeout: timeout.try_into().ok(),
+        };
+        // The queue keeps the timeout itself, unless it hangs.
+        let answer = tokio::time::timeout(timeout + GRACE, client.call(request));
+        let late = || Err(Status::deadline_exceeded("the message queue does not answer"));
+        answer.await.unwrap_or_else(|_| late()).map_err(RemoteError::Call)
+    });
+    reply_value(sent.await?.into_inner().reply)
 }
 
-/// A command as a message.
+/// A command as a message, in the trace that is current.
 #[must_use]
 pub(crate) fn message(
     command: &str,
     body: &Value,
-    headers: BTreeMap<String, String>,
+    mut headers: BTreeMap<String, String>,
 ) -> mq::Message {
+    context::inject(&mut headers);
     mq::Message {
         id: None,
         r#type: command.to_owned(),

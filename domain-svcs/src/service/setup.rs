@@ -7,10 +7,9 @@ use proto::eventstore::v1 as es;
 use proto::messagequeue::v1 as mq;
 use svc_runtime::backoff::Backoff;
 use svc_runtime::shutdown::Shutdown;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::Clients;
+use super::clients::{Channel, Clients};
 use super::command::QueueOptions;
 use super::failure::is_transient;
 

@@ -16,10 +16,10 @@ use proto::eventstore::v1 as es;
 use serde::{Deserialize, Serialize};
 use svc_runtime::rpc_error::ErrorFacts;
 use svc_runtime::shutdown::Shutdown;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use super::clients::Channel;
 use super::event_log::patiently;
 use super::position::Position;
 use super::projection::Projection;

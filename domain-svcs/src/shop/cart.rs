@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::entities::{EntityCommands, Rules};
 use super::load;
 use super::stock::{counted, inventory_id};
 use crate::model::{Cart, Customer, Inventory, Kind, OrderStatus, Product};
 use crate::read_model;
-use crate::service::{EventLog, Failure, Positions, RemoteError, Service, call};
+use crate::service::{Channel, EventLog, Failure, Positions, RemoteError, Service, call};
 
 /// How long the read model may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(4);

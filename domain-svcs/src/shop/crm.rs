@@ -15,11 +15,13 @@ use tonic::Status;
 use super::{billing, parse, shipping};
 use crate::model::{Cart, Customer, EventType, Kind, Order, OrderStatus};
 use crate::service::{
-    COMMAND_ID, Cause, Clients, EventLog, Events, Failure, Head, Service, TRACEPARENT, derive_id,
-    message,
+    COMMAND_ID, Channel, Clients, EventLog, Events, Failure, Head, Service, Through, derive_id,
+    message, sending,
 };
 
 const MAIL_SERVICE: &str = "mail-service";
+/// Its command.
+const SEND: &str = "send";
 /// Events at the beginning of an order in which it becomes IN_STOCK, if ever.
 const ORDER_EVENTS: u64 = 20;
 
@@ -29,14 +31,12 @@ struct Mail {
     id: String,
     to: String,
     msg: String,
-    /// The trace of what it is about.
-    traceparent: Option<String>,
 }
 
 #[derive(Clone)]
 struct Crm {
     log: EventLog,
-    queue: mq::message_queue_client::MessageQueueClient<tonic::transport::Channel>,
+    queue: mq::message_queue_client::MessageQueueClient<Channel>,
 }
 
 /// How far an order's story goes.
@@ -114,8 +114,8 @@ impl Crm {
 
         let mut mails = self.customer_mails(&cart.customer_id).await?;
         let in_stock = OrderStatus::InStock.name();
-        if let Some(event) = events.iter().find(|event| event.data["status"] == in_stock) {
-            mails.push(about_order(order_id, &customer, Chapter::Payable, event));
+        if events.iter().any(|event| event.data["status"] == in_stock) {
+            mails.push(about_order(order_id, &customer, Chapter::Payable));
         }
         for (part, topic, subject) in [
             (Chapter::Paid, Kind::Billing.name(), billing::id(order_id)),
@@ -123,9 +123,7 @@ impl Crm {
         ] {
             if part <= chapter {
                 let first = self.log.first(topic, &subject, 1).await?;
-                mails.extend(
-                    first.iter().map(|event| about_order(order_id, &customer, part, event)),
-                );
+                mails.extend(first.iter().map(|_| about_order(order_id, &customer, part)));
             }
         }
         Ok((cart.customer_id, mails))
@@ -136,21 +134,25 @@ impl Crm {
             tracing::warn!(event = about.id, "nobody to write to");
             return Ok(());
         }
-        let messages: Vec<_> = mails.into_iter().map(|mail| outgoing(customer_id, mail)).collect();
-        match self.send_all(messages.clone()).await {
-            Err(status) if is_known(&status) => {
-                // One of them was worded otherwise when it went out, because the
-                // customer was called otherwise: so it did go out.
-                for message in messages {
-                    match self.send_all(vec![message]).await {
-                        Err(status) if !is_known(&status) => return Err(status.into()),
-                        _ => {}
+        let sent = sending(Through::Queue, MAIL_SERVICE, SEND, async {
+            let messages: Vec<_> =
+                mails.into_iter().map(|mail| outgoing(customer_id, mail)).collect();
+            match self.send_all(messages.clone()).await {
+                Err(status) if is_known(&status) => {
+                    // One of them was worded otherwise when it went out, because the
+                    // customer was called otherwise: so it did go out.
+                    for message in messages {
+                        match self.send_all(vec![message]).await {
+                            Err(status) if !is_known(&status) => return Err(status),
+                            _ => {}
+                        }
                     }
+                    Ok(())
                 }
-                Ok(())
+                sent => sent,
             }
-            sent => sent.map_err(Failure::from),
-        }
+        });
+        sent.await.map_err(Failure::from)
     }
 
     async fn send_all(&self, messages: Vec<mq::OutgoingMessage>) -> Result<(), Status> {
@@ -165,12 +167,12 @@ fn is_known(status: &Status) -> bool {
 }
 
 fn outgoing(customer_id: &str, mail: Mail) -> mq::OutgoingMessage {
-    // Only what belongs to the mail itself: it has to look the same each time.
-    let mut headers = BTreeMap::from([(COMMAND_ID.to_owned(), mail.id.clone())]);
-    headers.extend(mail.traceparent.map(|traceparent| (TRACEPARENT.to_owned(), traceparent)));
+    // Only what belongs to the mail itself, and the trace, which does not count: it has to
+    // look the same each time.
+    let headers = BTreeMap::from([(COMMAND_ID.to_owned(), mail.id.clone())]);
     let body = json!({ "to": mail.to, "msg": mail.msg });
     mq::OutgoingMessage {
-        message: Some(message("send", &body, headers)),
+        message: Some(message(SEND, &body, headers)),
         ordering_key: Some(customer_id.to_owned()),
         dedup_key: Some(mail.id),
         ..mq::OutgoingMessage::default()
@@ -180,16 +182,16 @@ fn outgoing(customer_id: &str, mail: Mail) -> mq::OutgoingMessage {
 fn welcome(customer_id: &str, created: &Head) -> Result<Mail, Failure> {
     let customer: Customer = parse(Kind::Customer, created.data.clone())?;
     let id = derive_id(&["mail", "welcome", customer_id]);
-    Ok(mail(id, &customer, "Welcome. Your account was created.", created))
+    Ok(mail(id, &customer, "Welcome. Your account was created."))
 }
 
 fn goodbye(deleted: &Head) -> Result<Mail, Failure> {
     let customer: Customer = parse(Kind::Customer, deleted.data.clone())?;
     let id = derive_id(&["mail", "goodbye", &deleted.id]);
-    Ok(mail(id, &customer, "Your account was deleted. Goodbye.", deleted))
+    Ok(mail(id, &customer, "Your account was deleted. Goodbye."))
 }
 
-fn about_order(order_id: &str, customer: &Customer, chapter: Chapter, event: &Head) -> Mail {
+fn about_order(order_id: &str, customer: &Customer, chapter: Chapter) -> Mail {
     let (name, text) = match chapter {
         Chapter::Payable => {
             ("payable", format!("Your order {order_id} is in stock. Please transfer its price."))
@@ -197,15 +199,14 @@ fn about_order(order_id: &str, customer: &Customer, chapter: Chapter, event: &He
         Chapter::Paid => ("paid", format!("Thank you for paying your order {order_id}.")),
         Chapter::Sent => ("sent", format!("Your order {order_id} is on its way.")),
     };
-    mail(derive_id(&["mail", name, order_id]), customer, &text, event)
+    mail(derive_id(&["mail", name, order_id]), customer, &text)
 }
 
-fn mail(id: String, customer: &Customer, text: &str, about: &Head) -> Mail {
+fn mail(id: String, customer: &Customer, text: &str) -> Mail {
     Mail {
         id,
         to: customer.email.clone(),
         msg: format!("Dear {}!\n\n{text}\n\nOrderShop", customer.name),
-        traceparent: Cause::of_event(&about.recorded).traceparent,
     }
 }
 

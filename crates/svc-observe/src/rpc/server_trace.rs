@@ -3,7 +3,7 @@
 //! The spans are those of OpenTelemetry directly, not of `tracing`: an RPC whose trace is not
 //! recorded then costs a context and no span. Spans of `tracing` within become their children.
 
-use http::{HeaderMap, Request};
+use http::Request;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 use prost::DecodeError;
@@ -38,20 +38,13 @@ impl Observe for ServerTrace {
 
     fn begin<B>(&self, request: &mut Request<B>) -> Option<TracedCall> {
         let method = self.methods.known(request.uri().path())?;
-        let parent = context::context_of(text_headers(request.headers()));
+        let parent = context::context_of_http(request.headers());
         let cx = self.spans.open(SpanKind::Server, parent, || method.name());
         if cx.span().is_recording() {
             cx.span().set_attributes(attributes(&method.service, &method.method));
         }
         Some(TracedCall { cx, kind: SpanKind::Server })
     }
-}
-
-/// The headers that context is in.
-fn text_headers(headers: &HeaderMap) -> impl Iterator<Item = (&'static str, &str)> {
-    [context::TRACEPARENT, context::TRACESTATE]
-        .into_iter()
-        .filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)))
 }
 
 /// Names of <https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>.

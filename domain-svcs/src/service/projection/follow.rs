@@ -8,11 +8,11 @@ use proto::eventstore::v1 as es;
 use svc_runtime::backoff::Backoff;
 use svc_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::keeper::Keeper;
 use super::{From, Progress, Projection, Reader};
+use crate::service::clients::Channel;
 use crate::service::event::head;
 use crate::service::position::Position;
 use crate::service::snapshot::{Mark, Marks};

@@ -9,9 +9,10 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use svc_observe::context::TRACEPARENT;
 use svc_runtime::config::duration;
 
-use crate::service::{Cause, Failure, TRACEPARENT};
+use crate::service::{Cause, Failure};
 
 /// How long the server may take to take a mail: less than a handler may.
 const PATIENCE: Duration = Duration::from_secs(5);
