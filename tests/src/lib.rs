@@ -5,6 +5,7 @@
 //! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens
 //! - [`system`] a private Redis, the services and the shop, for one test
 //! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it; [`smtp`] where it sends mails to
+//! - [`otlp`] where it sends traces to
 //! - [`example`] the example clients in other languages
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
@@ -21,6 +22,7 @@ pub mod example;
 pub mod failure;
 pub mod grpcurl;
 pub mod health;
+pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod programs;
