@@ -14,6 +14,7 @@ use redis_link::test_util::PrivateRedis;
 use tempfile::TempDir;
 
 use crate::clients::Clients;
+use crate::health::Probe;
 use crate::ports::Port;
 use crate::process::Process;
 use crate::rest::Rest;
@@ -35,6 +36,8 @@ pub struct System {
     // Programs end before the Redis that they use, and that before the folder of the logs.
     members: BTreeMap<String, Running>,
     ports: BTreeMap<String, Port>,
+    /// Of front services that have one.
+    admin_ports: BTreeMap<String, Port>,
     redis: PrivateRedis,
     places: Places,
     logs: TempDir,
@@ -90,11 +93,28 @@ impl System {
         names: &[&str],
         arguments: &[(&str, &[&str])],
     ) -> anyhow::Result<Self> {
-        let mut ports = BTreeMap::new();
+        Self::assemble(redis, names, arguments, "http://127.0.0.1").await
+    }
+
+    /// Puts it together and starts it. `host` is how the shop reaches the front services; over TLS
+    /// they can only be asked on their admin ports whether they are ready.
+    async fn assemble(
+        redis: PrivateRedis,
+        names: &[&str],
+        arguments: &[(&str, &[&str])],
+        host: &str,
+    ) -> anyhow::Result<Self> {
+        let (mut ports, mut admin_ports) = (BTreeMap::new(), BTreeMap::new());
         for name in names {
             ports.insert((*name).to_owned(), Port::reserve()?);
+            if [EVENT_STORE, MESSAGE_QUEUE].contains(name) && host.starts_with("https:") {
+                admin_ports.insert((*name).to_owned(), Port::reserve()?);
+            }
         }
-        let url = |name: &str| ports.get(name).map_or(NOWHERE.to_owned(), Port::url);
+        let url = |name: &str| {
+            let at = |port: &Port| format!("{host}:{}", port.number());
+            ports.get(name).map_or(NOWHERE.to_owned(), at)
+        };
         let places = Places {
             redis_url: redis.url(),
             event_store_url: url(EVENT_STORE),
@@ -104,6 +124,7 @@ impl System {
         let mut system = Self {
             members: BTreeMap::new(),
             ports,
+            admin_ports,
             redis,
             places: places.clone(),
             logs: tempfile::Builder::new().prefix("system-").tempdir()?,
@@ -113,7 +134,13 @@ impl System {
         for (name, port) in &system.ports {
             let listen = port.address();
             let mut member = match name.as_str() {
-                EVENT_STORE | MESSAGE_QUEUE => places.front(name, &listen, "off")?,
+                EVENT_STORE | MESSAGE_QUEUE => match system.admin_ports.get(name) {
+                    Some(admin) => Member {
+                        probe: Probe::Http(admin.address()),
+                        ..places.front(name, &listen, &admin.address())?
+                    },
+                    None => places.front(name, &listen, "off")?,
+                },
                 GATEWAY => places.gateway(&listen, &workers)?,
                 _ => places.worker(name, &listen)?,
             };

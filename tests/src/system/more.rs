@@ -21,6 +21,40 @@ impl System {
         Self::with_arguments(PrivateRedis::start_durable(), &all, arguments).await
     }
 
+    /// Everything, with front services that speak TLS as `localhost`: which certificates and tokens
+    /// there are is for `arguments` to say.
+    ///
+    /// # Errors
+    /// When something can't be started.
+    pub async fn shop_over_tls(arguments: &[(&str, &[&str])]) -> anyhow::Result<Self> {
+        let fronts = [EVENT_STORE, MESSAGE_QUEUE, GATEWAY];
+        let all: Vec<&str> = fronts.into_iter().chain(WORKERS).collect();
+        let redis = PrivateRedis::start_durable();
+        Self::assemble(redis, &all, arguments, "https://localhost").await
+    }
+
+    /// Where the shop reaches a front service.
+    ///
+    /// # Errors
+    /// When the program is none.
+    pub fn front_url(&self, name: &str) -> anyhow::Result<&str> {
+        match name {
+            EVENT_STORE => Ok(&self.places.event_store_url),
+            MESSAGE_QUEUE => Ok(&self.places.message_queue_url),
+            _ => anyhow::bail!("{name} is no front service"),
+        }
+    }
+
+    /// Metrics of a front service that has an admin port, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub async fn metrics(&self, name: &str) -> anyhow::Result<String> {
+        let port = self.admin_ports.get(name).context("it has no admin port")?;
+        let response = reqwest::get(format!("{}/metrics", port.url())).await?;
+        Ok(response.error_for_status()?.text().await?)
+    }
+
     /// Starts another replica of a worker, and answers what it is called here.
     ///
     /// # Errors
