@@ -14,7 +14,8 @@ cd "$(dirname "$0")/.."
 deploy=${DEPLOY:-deploy}
 bin=${BIN_DIR:-target/debug}
 tools=target/tools/bin
-overlays=(dev prod prod-managed-redis prod-shop)
+# "traced" is prod-shop with the components that switch traces on.
+overlays=(dev prod prod-managed-redis prod-shop traced)
 for tool in hadolint compose-spec kustomize kube-score promtool; do
   [ -x "$tools/$tool" ] || fail "$tools/$tool is not there: fetch it with \`make tools\`"
 done
@@ -26,8 +27,15 @@ python() { PYTHONPATH=target/tools/deploy-python python3 "$@"; }
 # The overlays, and the Secrets that they name, made for nobody.
 render() {
   [ -e "$work/secrets.yaml" ] && return
+  local source overlay
+  mkdir "$work/traced"
+  source=$(realpath --relative-to="$work/traced" "$deploy/kustomize")
+  printf 'namespace: messaging\nresources: [%s]\ncomponents: [%s, %s]\n' "$source/overlays/prod-shop" "$source/components/traces" \
+    "$source/components/shop-traces" >"$work/traced/kustomization.yaml"
   for overlay in "${overlays[@]}"; do
-    "$tools/kustomize" build "$deploy/kustomize/overlays/$overlay" >"$work/$overlay.yaml"
+    source=$deploy/kustomize/overlays/$overlay
+    [ -e "$source" ] || source=$work/$overlay
+    "$tools/kustomize" build "$source" >"$work/$overlay.yaml"
   done
   have openssl || install_package openssl -- "no openssl is here, and certificates are made with it"
   mkdir "$work/secrets"
@@ -72,7 +80,7 @@ kubernetes() {
       # One replica of each is what dev is about.
       dev) ignored+=(--ignore-test deployment-has-poddisruptionbudget --ignore-test deployment-replicas --ignore-test horizontalpodautoscaler-replicas) ;;
       # Workers of the shop may go away at any time: what they did not finish comes again.
-      prod-shop) ignored+=(--ignore-test deployment-has-poddisruptionbudget) ;;
+      prod-shop | traced) ignored+=(--ignore-test deployment-has-poddisruptionbudget --ignore-test deployment-replicas) ;;
     esac
     "$tools/kube-score" score --exit-one-on-warning -o ci "${ignored[@]}" "$work/$overlay.yaml" >"$work/score" ||
       { grep -vE '^\[(OK|SKIPPED)\]' "$work/score" >&2; fail "kube-score has something against overlay $overlay"; }

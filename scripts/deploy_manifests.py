@@ -15,10 +15,7 @@ PROGRAM_IMAGES = ("event-store-svc", "message-queue-svc", "order-shop")
 FRONTS = PROGRAM_IMAGES[:2]
 # Flags that manifests use and programs are yet to get. One that a program has got fails the check, so
 # that this list ends.
-PENDING = {
-    "--admin-listen", "--tls-cert", "--tls-key", "--auth", "--auth-tokens", "--auth-rules", "--no-reflection",
-    "--redis-ca", "--redis-username", "--redis-password-file", "--services-ca", "--services-token-file",
-}
+PENDING = {"--redis-ca", "--redis-username", "--redis-password-file"}
 # Secrets that programs take from the environment alone.
 VARIABLES_WITHOUT_FLAG = {"SMTP_PASSWORD"}
 
