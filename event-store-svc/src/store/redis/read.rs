@@ -1,8 +1,10 @@
-//! Reads of what is there: pages of the log, one ahead of the reader.
+//! Reads of what is there: pages of the log, one ahead of the reader. Sequences and revisions are
+//! dense, so a page that does not follow the one before shows that events went while it was read.
 
 use redis_link::cmd;
 use tokio::sync::mpsc;
 
+use super::state::TopicState;
 use super::{RedisStore, entry, error};
 use crate::model::{Direction, Name, Position, Start, StoredEvent, Subject};
 use crate::store::{Read, Result};
@@ -49,23 +51,26 @@ impl RedisStore {
 
     async fn read_log(&self, read: &Read, pages: &Pages) -> Result<()> {
         let state = self.state(&read.topic).await?;
-        let direction = read.direction;
+        let forward = read.direction == Direction::Forward;
         let start = read.start.unwrap_or(Start::Beginning);
-        let mut from = self.resolve(&read.topic, &state, start, direction).await?;
+        let mut from = self.resolve(&read.topic, &state, start, read.direction).await?;
         let Some(last) = state.last else {
             return Ok(());
         };
-        let to = match direction {
+        let to = if forward {
             // What is appended meanwhile does not belong to it.
-            Direction::Forward => read.end.map_or(last, |end| end.min(last)),
-            Direction::Backward => read.end.unwrap_or(Position::ZERO),
+            read.end.map_or(last, |end| end.min(last))
+        } else {
+            read.end.unwrap_or(Position::ZERO)
+        };
+        // What the next event has to follow; none: the reading begins with whatever is left.
+        let mut behind = match start {
+            Start::After(_) | Start::Sequence(_) if forward => Some(from.before()),
+            _ => None,
         };
         let mut left = read.limit;
         loop {
-            let past = match direction {
-                Direction::Forward => from > to,
-                Direction::Backward => from < to,
-            };
+            let past = if forward { from > to } else { from < to };
             if past || left == Some(0) {
                 return Ok(());
             }
@@ -73,7 +78,13 @@ impl RedisStore {
             if let (Some(left), true) = (left, read.filter.is_empty()) {
                 count = count.min(left);
             }
-            let page = self.range(&read.topic, from, to, direction, count).await?;
+            let page = self.range(&read.topic, from, to, read.direction, count).await?;
+            let next = page.first().map(|event| event.position.sequence);
+            if let Some(behind) = behind
+                && !next.is_some_and(|next| follows(next, behind, forward))
+            {
+                self.must_be_all(read, &state, behind).await?;
+            }
             let Some(end) = page.last().map(|event| event.position) else {
                 return Ok(());
             };
@@ -81,10 +92,24 @@ impl RedisStore {
             if !send(read, page, &mut left, pages).await || complete {
                 return Ok(());
             }
-            from = match direction {
-                Direction::Forward => end.after(),
-                Direction::Backward => end.before(),
-            };
+            behind = Some(end);
+            from = if forward { end.after() } else { end.before() };
+        }
+    }
+
+    /// Fails if something behind this position was there when the reading began, as far as can be
+    /// told, and is gone: it must not end as if it had told all.
+    async fn must_be_all(&self, read: &Read, began: &TopicState, behind: Position) -> Result<()> {
+        let now = self.find_state(&read.topic).await?;
+        let Some(now) = now.filter(|now| now.created == began.created) else {
+            let head = now.and_then(|now| now.last);
+            return Err(self.beyond_head(&read.topic, behind, head));
+        };
+        // Going backward it ends with the oldest that is kept, whichever that is.
+        let forward = read.direction == Direction::Forward;
+        match now.trimmed.filter(|trimmed| forward && *trimmed > behind) {
+            Some(_) => Err(self.trimmed(&read.topic, behind).await),
+            None => Ok(()),
         }
     }
 
@@ -99,14 +124,25 @@ impl RedisStore {
         };
         let last = state.last.unwrap_or(Position::ZERO);
         let mut left = read.limit;
+        // Where the reading is, once it has begun.
+        let mut behind = None;
         while left != Some(0) {
             let limit = left.filter(|_| read.filter.is_empty() && from.is_none());
             let page =
                 self.subject_page(&read.topic, subject, revision, read.direction, limit).await?;
             let Some(bounds) = page.bounds else {
-                return Ok(());
+                return match behind {
+                    Some(behind) => self.must_be_all(read, &state, behind).await,
+                    None => Ok(()),
+                };
             };
-            if let Start::Revision(wanted) = start {
+            if let Some(behind) = behind
+                && forward
+                && revision.is_some_and(|next| next < bounds.first)
+            {
+                return Err(self.trimmed(&read.topic, behind).await);
+            }
+            if let (Start::Revision(wanted), None) = (start, behind) {
                 if wanted > bounds.last + 1 {
                     return Err(self.beyond_head(&read.topic, wanted, state.last));
                 }
@@ -124,7 +160,14 @@ impl RedisStore {
                         && read.end.is_none_or(|end| position >= end)
                 }
             };
+            let end = page.events.last().map(|event| event.position).or(behind);
             let events = page.events.into_iter().filter(within).collect();
+            if let (Start::After(_) | Start::Sequence(_), Some(from), None, true) =
+                (start, from, behind, forward)
+            {
+                // It may have gone between the look at the topic and at the subject.
+                self.must_be_all(read, &state, from.before()).await?;
+            }
             if !send(read, events, &mut left, pages).await {
                 return Ok(());
             }
@@ -136,8 +179,18 @@ impl RedisStore {
                 return Ok(());
             };
             revision = Some(next);
+            behind = end;
         }
         Ok(())
+    }
+}
+
+/// Whether a sequence is the one next to a position, in the direction of a reading.
+fn follows(sequence: u64, behind: Position, forward: bool) -> bool {
+    if forward {
+        sequence == behind.sequence.wrapping_add(1)
+    } else {
+        sequence.wrapping_add(1) == behind.sequence
     }
 }
 
