@@ -6,15 +6,19 @@ use event_store_svc::config::Config;
 use event_store_svc::{SERVICE, serve, start};
 use svc_observe::telemetry;
 use svc_runtime::shutdown::Shutdown;
+use svc_runtime::threads;
 use tokio::net::TcpListener;
 
 /// Small pieces come and go with every call: this allocator is quicker at it than the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let config = Config::parse();
+    threads::runtime()?.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::init(SERVICE, &config.front.runtime, &config.front.observe.trace)?;
     let served = bind_and_serve(config).await;
     telemetry.finish().await;

@@ -12,3 +12,4 @@ pub mod names;
 pub mod rpc_error;
 pub mod serve;
 pub mod shutdown;
+pub mod threads;

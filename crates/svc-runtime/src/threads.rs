@@ -1,0 +1,27 @@
+//! How many threads a service works with.
+
+use std::io;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// Sets the number: the variable is Tokio's own.
+pub const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// A runtime with a thread for every two cores, unless [`WORKER_THREADS`] says otherwise.
+///
+/// Work that one thread can do is done with less of the processor by one: with two a fifth to a
+/// quarter goes into waking each other, taking each other's tasks and waiting for a connection that
+/// the other one has (see docs/benchmarks.md). The other cores have Redis and the clients to run.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all();
+    if std::env::var_os(WORKER_THREADS).is_none() {
+        let cores = available_parallelism().map_or(1, usize::from);
+        builder.worker_threads((cores / 2).max(1));
+    }
+    builder.build()
+}
