@@ -2,7 +2,8 @@
 //! ending them, telling when they are ready, and reaching them as a client would.
 //!
 //! - [`programs`] where the built programs are, [`topology`] which make up the system
-//! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens
+//! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens,
+//!   [`up_ports`] where all of `make up` does
 //! - [`system`] a private Redis, the services and the shop, for one test
 //! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it; [`smtp`] where it sends mails to
 //! - [`otlp`] where it sends traces to
@@ -32,5 +33,6 @@ pub mod rest;
 pub mod smtp;
 pub mod system;
 pub mod topology;
+pub mod up_ports;
 pub mod watch;
 pub mod writers;
