@@ -7,7 +7,7 @@
 //! - [`system`] a private Redis, the services and the shop, for one test
 //! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it; [`smtp`] where it sends mails to
 //! - [`otlp`] where it sends traces to
-//! - [`example`] the example clients in other languages
+//! - [`example`] the example clients in other languages, [`newer`] what they meet later
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
 //! - [`quiet`] whether everything is done
@@ -23,6 +23,7 @@ pub mod example;
 pub mod failure;
 pub mod grpcurl;
 pub mod health;
+pub mod newer;
 pub mod otlp;
 pub mod ports;
 pub mod process;
