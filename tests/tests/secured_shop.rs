@@ -43,6 +43,10 @@ impl Secrets {
         for file in ["make.sh", "users.acl.template"] {
             fs::copy(source.join(file), folder.path().join(file)).unwrap();
         }
+        // As while the shop's token is being changed.
+        let also = folder.path().join("files/tokens-also");
+        fs::create_dir_all(&also).unwrap();
+        fs::write(also.join("order-shop"), "the-next-one").unwrap();
         let made = Command::new(folder.path().join("make.sh")).arg(OTHER).status().unwrap();
         assert!(made.success(), "make.sh: is openssl here?");
 
@@ -77,9 +81,9 @@ impl Secrets {
         ]
     }
 
-    /// The arguments of the shop's programs.
-    fn of_shop(&self) -> Vec<String> {
-        let (ca, token) = (self.file("ca.crt"), self.file("tokens/order-shop"));
+    /// The arguments of the shop's programs, with one of its tokens.
+    fn of_shop(&self, token: &str) -> Vec<String> {
+        let (ca, token) = (self.file("ca.crt"), self.file(token));
         vec![
             format!("--services-ca={}", ca.display()),
             format!("--services-token-file={}", token.display()),
@@ -141,12 +145,15 @@ async fn status(system: &System) -> Value {
 #[tokio::test]
 async fn nothing_that_the_shop_does_is_refused_and_others_are() {
     let secrets = Secrets::make();
-    let (front, shop) = (secrets.of_front(), secrets.of_shop());
-    let front: Vec<&str> = front.iter().map(String::as_str).collect();
-    let shop: Vec<&str> = shop.iter().map(String::as_str).collect();
+    let front = secrets.of_front();
+    let [shop, gateway] =
+        ["tokens/order-shop", "tokens-also/order-shop"].map(|t| secrets.of_shop(t));
+    let [front, shop, gateway] =
+        [&front, &shop, &gateway].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
     let mut arguments: Vec<(&str, &[&str])> =
         [EVENT_STORE, MESSAGE_QUEUE].map(|name| (name, &front[..])).into();
-    arguments.extend(WORKERS.into_iter().chain([GATEWAY]).map(|name| (name, &shop[..])));
+    arguments.extend(WORKERS.map(|name| (name, &shop[..])));
+    arguments.push((GATEWAY, &gateway));
     // So that snapshots are kept within the scenario.
     arguments.push(("read-model", &["--snapshot-every", "20"]));
     let mut system = System::shop_over_tls(&arguments).await.unwrap();

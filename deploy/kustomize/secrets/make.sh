@@ -3,7 +3,7 @@
 # passwords of the services and of the operator (who may do everything), an authority with certificates
 # for Redis and both services, and tokens for operator, order-shop and each other caller named. Clients
 # need files/ca.crt and, of files/tokens/, their own token. What is there already stays: remove a file to
-# have it made anew.
+# have it made anew. Tokens in files/tokens-also/ are good as well, for changing one: docs/operate.md.
 #   deploy/kustomize/secrets/make.sh billing
 #   kubectl apply -k deploy/kustomize/secrets
 # NAMESPACE (messaging) is where the services will run, DAYS (365) how long certificates are good for.
@@ -43,6 +43,7 @@ for caller in operator order-shop "$@"; do
   [ -e "tokens/$caller" ] || printf %s "$(random)" >"tokens/$caller"
 done
 # The services need not know the tokens themselves.
-for token in tokens/*; do
+for token in tokens/* tokens-also/*; do
+  [ -e "$token" ] || continue
   printf '[[token]]\ncaller = "%s"\nsha256 = "%s"\n\n' "$(basename "$token")" "$(sha256 "$token")"
 done >tokens.toml
