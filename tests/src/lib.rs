@@ -2,12 +2,11 @@
 //! ending them, telling when they are ready, and reaching them as a client would.
 //!
 //! - [`programs`] where the built programs are, [`topology`] which make up the system
-//! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens,
-//!   [`up_ports`] where all of `make up` does
+//! - [`process`] one running program, [`health`] whether it is ready, [`ports`] where it listens
 //! - [`system`] a private Redis, the services and the shop, for one test
 //! - [`clients`], [`grpcurl`], [`rest`] ways to speak with it; [`smtp`] where it sends mails to
 //! - [`otlp`] where it sends traces to
-//! - [`example`] the example clients in other languages, [`newer`] what they meet later
+//! - [`example`] the example clients in other languages
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
 //! - [`quiet`] whether everything is done
@@ -23,7 +22,6 @@ pub mod example;
 pub mod failure;
 pub mod grpcurl;
 pub mod health;
-pub mod newer;
 pub mod otlp;
 pub mod ports;
 pub mod process;
@@ -34,6 +32,5 @@ pub mod rest;
 pub mod smtp;
 pub mod system;
 pub mod topology;
-pub mod up_ports;
 pub mod watch;
 pub mod writers;

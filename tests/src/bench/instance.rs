@@ -1,4 +1,6 @@
-//! An event store by itself, on a Redis of its own: two of them can take turns.
+//! A service by itself, on a Redis of its own: several of them can take turns.
+
+use std::ffi::OsString;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
@@ -24,22 +26,35 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts both; clients may use so many connections.
+    /// Starts an event store and its Redis; clients may use so many connections.
     ///
     /// # Errors
     /// When it can't be started.
     pub async fn start(connections: usize) -> anyhow::Result<Self> {
+        Self::start_front(EVENT_STORE, connections, &[]).await
+    }
+
+    /// Starts a front service with these arguments and its Redis.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub async fn start_front(
+        name: &str,
+        connections: usize,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let redis = PrivateRedis::start();
         let logs = tempfile::Builder::new().prefix("bench-").tempdir()?;
         let port = Port::reserve()?;
         let places = Places {
             redis_url: redis.url(),
             event_store_url: port.url(),
-            message_queue_url: String::new(),
+            message_queue_url: port.url(),
             orphaned: Signal::SIGKILL,
         };
-        let service =
-            started(&places.front(EVENT_STORE, &port.address(), "off")?, logs.path()).await?;
+        let mut member = places.front(name, &port.address(), "off")?;
+        member.plan.args.extend(arguments.iter().map(OsString::from));
+        let service = started(&member, logs.path()).await?;
         let channels = (0..connections)
             .map(|_| Ok(svc_runtime::client::channel(&port.url(), 1)?))
             .collect::<anyhow::Result<_>>()?;
@@ -49,7 +64,21 @@ impl Instance {
     /// A stub, over the connection of client `n`.
     #[must_use]
     pub fn store(&self, client: usize) -> EventStoreClient<Channel> {
-        EventStoreClient::new(self.channels[client % self.channels.len()].clone())
+        EventStoreClient::new(self.channel(client))
+    }
+
+    /// The connection of client `n`.
+    #[must_use]
+    pub fn channel(&self, client: usize) -> Channel {
+        self.channels[client % self.channels.len()].clone()
+    }
+
+    /// Seconds that the service has computed.
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.service.cpu_seconds()
     }
 
     /// Has it do nothing at all, until [`Instance::thaw`].

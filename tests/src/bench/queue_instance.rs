@@ -14,9 +14,6 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::topology::{MESSAGE_QUEUE, Places};
 
-/// The unit of times in /proc, which is the same on all of Linux (USER_HZ).
-const TICKS_A_SECOND: f64 = 100.0;
-
 /// The service and its Redis.
 #[derive(Debug)]
 pub struct QueueInstance {
@@ -67,12 +64,7 @@ impl QueueInstance {
     /// # Errors
     /// When the kernel doesn't tell.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.service.pid()))?;
-        // The name before it may have blanks. User and system time are fields 14 and 15 of all.
-        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-        let times = fields.split_whitespace().skip(11).take(2);
-        let ticks: u32 = times.map(str::parse::<u32>).sum::<Result<_, _>>()?;
-        Ok(f64::from(ticks) / TICKS_A_SECOND)
+        self.service.cpu_seconds()
     }
 
     /// How many channels the service listens to.

@@ -12,6 +12,7 @@ mod queue_limit;
 mod queue_stream;
 mod rest;
 mod subscribe;
+mod traces;
 mod unary;
 
 use std::sync::Arc;
@@ -145,5 +146,6 @@ pub fn all() -> Vec<Spec> {
     rows.extend(queue_growth::rows());
     rows.extend(queue_idle::rows());
     rows.extend(rest::rows());
+    rows.extend(traces::rows());
     rows
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::{broadcast, watch};
 
-pub use self::handed::{Epoch, Handing};
+pub use self::handed::Handing;
 
 use self::handed::Handed;
 use self::reader::Reader;
