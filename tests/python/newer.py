@@ -10,6 +10,7 @@ from eventstore.v1 import consumer_groups_pb2, consumer_groups_pb2_grpc
 from eventstore.v1 import event_pb2, event_store_pb2, event_store_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 from messagequeue.v1 import message_pb2, message_queue_pb2, message_queue_pb2_grpc
+from messagequeue.v1 import queues_pb2, queues_pb2_grpc
 
 LATER = 900
 
@@ -47,17 +48,30 @@ def events(address):
 
         request.durability = LATER
         refused("durability", lambda: store.Append(request))
+        [answer] = store.AppendStream(iter([request]))
+        assert "durability" in answer.error.message, answer
         read = event_store_pb2.ReadRequest(topic="newer", direction=LATER)
         refused("direction", lambda: list(store.Read(read)))
 
         groups = consumer_groups_pb2_grpc.ConsumerGroupsStub(channel)
         group = {"topic": "newer", "group": "group"}
-        groups.CreateGroup(consumer_groups_pb2.CreateGroupRequest(**group))
+        settings = consumer_groups_pb2.GroupSettings(later="later", ordering=LATER)
+        create = consumer_groups_pb2.CreateGroupRequest(settings=settings, **group)
+        refused("settings.ordering", lambda: groups.CreateGroup(create))
+        create.settings.ordering = consumer_groups_pb2.ORDERING_SUBJECT
+        assert groups.CreateGroup(create).group.settings.ordering == consumer_groups_pb2.ORDERING_SUBJECT
         fetch = consumer_groups_pb2.FetchRequest(consumer="one", **group)
         [delivery] = groups.Fetch(fetch).deliveries
         receipts = [delivery.receipt]
         nack = consumer_groups_pb2.NackRequest(receipts=receipts, action=LATER, **group)
         refused("action", lambda: groups.Nack(nack))
+        open_ = consumer_groups_pb2.ConsumeOpen(consumer="two", **group)
+        consume_nack = consumer_groups_pb2.ConsumeNack(receipts=receipts, action=LATER)
+        said = [
+            consumer_groups_pb2.ConsumeRequest(open=open_),
+            consumer_groups_pb2.ConsumeRequest(nack=consume_nack),
+        ]
+        refused("action", lambda: list(groups.Consume(iter(said))))
         ack = consumer_groups_pb2.AckRequest(receipts=receipts, **group)
         assert not groups.Ack(ack).outcomes[0].HasField("error")
 
@@ -73,6 +87,12 @@ def messages(address):
         assert delivery.message.text_body == "hello"
         request.messages[0].priority = LATER
         refused("priority", lambda: queue.Send(request))
+        request = message_queue_pb2.SendRequest(queue="newer", messages=[outgoing], durability=LATER)
+        refused("durability", lambda: queue.Send(request))
+        [answer] = queue.SendStream(iter([request]))
+        assert "durability" in answer.error.message, answer
+        peek = queues_pb2.PeekMessagesRequest(queue="newer", state=LATER)
+        refused("state", lambda: queues_pb2_grpc.QueuesStub(channel).PeekMessages(peek))
 
 
 if __name__ == "__main__":

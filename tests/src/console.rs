@@ -7,7 +7,9 @@
 //! for any number of lines.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -95,28 +97,39 @@ fn in_quotes(command: &str) -> bool {
     quote.is_some()
 }
 
-/// Runs examples in one shell after `replace`ments (such as documented ports by real ones), with
-/// the fetched tools on the path. Answers what each printed.
+/// What a command has printed.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// Its output and its errors, as a terminal shows them.
+    pub text: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs examples in one shell in a folder, after `replace`ments (such as documented ports by real
+/// ones), with the fetched tools on the path. Answers what each printed.
 ///
 /// # Errors
 /// When the shell can't be run, or ends before the last of them.
 pub async fn run(
     examples: &[Example],
     replace: &BTreeMap<String, String>,
-) -> anyhow::Result<Vec<String>> {
-    const MARK: &str = "@@@ end of an example, status";
+    folder: &Path,
+) -> anyhow::Result<Vec<Printed>> {
+    const MARK: &str = "@@@ end of an example at";
     let mut script = String::new();
     for example in examples {
         let mut command = example.command.clone();
         for (from, to) in replace {
             command = command.replace(from, to);
         }
-        script.push_str(&format!("{command}\necho; echo \"{MARK} $?\"\n"));
+        script.push_str(&format!("{command}\necho; echo \"{MARK} $EPOCHREALTIME\"\n"));
     }
     let tools = programs::repository().join("target/tools/bin");
     let path = std::env::var("PATH").unwrap_or_default();
+    let mut started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let mut shell = Command::new("bash")
-        .current_dir(programs::repository())
+        .current_dir(folder)
         .env("PATH", format!("{}:{path}", tools.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -133,8 +146,12 @@ pub async fn run(
     let mut outputs = Vec::new();
     let mut current = Vec::new();
     for line in text.lines() {
-        if line.starts_with(MARK) {
-            outputs.push(current.join("\n").trim_end().to_owned());
+        if let Some(ended) = line.strip_prefix(MARK) {
+            // In some languages of the shell the seconds have a comma.
+            let ended: f64 = ended.trim().replace(',', ".").parse()?;
+            let took = Duration::from_secs_f64((ended - started).max(0.0));
+            outputs.push(Printed { text: current.join("\n").trim_end().to_owned(), took });
+            started = ended;
             current.clear();
         } else {
             current.push(line);
@@ -218,9 +235,9 @@ mod tests {
     #[tokio::test]
     async fn examples_run_in_one_shell() {
         let found = examples(DOCUMENT);
-        let printed = run(&found, &BTreeMap::new()).await.unwrap();
+        let printed = run(&found, &BTreeMap::new(), programs::repository()).await.unwrap();
         for (example, printed) in found.iter().zip(&printed) {
-            compare(example, printed).unwrap();
+            compare(example, &printed.text).unwrap();
         }
         assert!(compare(&found[0], "one three").is_err());
     }

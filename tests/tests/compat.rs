@@ -1,6 +1,6 @@
 //! Clients of another age: one made from the protos as they landed first goes on working; fields of
-//! a newer one are ignored and its enum values refused; an older one copes with values it has no
-//! name for.
+//! a newer one are ignored and its enum values refused; an older one, in every language, copes with
+//! fields, values and kinds of messages that it has no name for.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use system_tests::example::{Addresses, Example};
+use system_tests::example::{Addresses, Example, LANGUAGES};
+use system_tests::newer::{LATER, Newer};
 use system_tests::programs;
 use system_tests::system::System;
 use system_tests::topology::{EVENT_STORE, MESSAGE_QUEUE};
@@ -71,9 +72,8 @@ fn addresses(system: &System) -> Addresses {
     Addresses { event_store: address(EVENT_STORE), message_queue: address(MESSAGE_QUEUE) }
 }
 
-async fn check(script: &str, changes: &[(&str, &str, &str)]) {
-    let system = System::services().await.unwrap();
-    let (protos, at) = (changed(changes), addresses(&system));
+async fn check(script: &str, changes: &[(&str, &str, &str)], at: Addresses) {
+    let protos = changed(changes);
     let stubs = stubs(protos.path());
     let script = programs::repository().join("tests/python").join(script);
     let mut client = python();
@@ -150,8 +150,38 @@ async fn what_only_a_newer_client_knows_is_ignored_or_refused() {
             "NACK_ACTION_UNSPECIFIED = 0;\n",
             "NACK_ACTION_UNSPECIFIED = 0;\n  NACK_ACTION_LATER = 900;\n",
         ),
+        (
+            "consumer_groups.proto",
+            "ORDERING_UNSPECIFIED = 0;\n",
+            "ORDERING_UNSPECIFIED = 0;\n  ORDERING_LATER = 900;\n",
+        ),
+        (
+            "consumer_groups.proto",
+            "message GroupSettings {\n",
+            "message GroupSettings {\n  string later = 900;\n",
+        ),
+        (
+            "message.proto",
+            "DURABILITY_UNSPECIFIED = 0;\n",
+            "DURABILITY_UNSPECIFIED = 0;\n  DURABILITY_LATER = 900;\n",
+        ),
+        (
+            "queues.proto",
+            "MESSAGE_STATE_UNSPECIFIED = 0;\n",
+            "MESSAGE_STATE_UNSPECIFIED = 0;\n  MESSAGE_STATE_LATER = 900;\n",
+        ),
     ];
-    check("newer.py", &changes).await;
+    let system = System::services().await.unwrap();
+    let at = addresses(&system);
+    check("newer.py", &changes, at.clone()).await;
+
+    // What the newer client has appended has fields that these clients do not know.
+    for language in LANGUAGES {
+        let read = Example::start(language, &at, &["read", "newer"]).unwrap();
+        let (status, said) = read.finish().await.unwrap();
+        assert!(status.success(), "{language}: {said:#?}");
+        assert_eq!(said[0]["text"], "hello", "{language}: {said:#?}");
+    }
 }
 
 #[tokio::test]
@@ -165,5 +195,58 @@ async fn an_older_client_copes_with_values_that_it_has_no_name_for() {
         ),
         ("event.proto", "  uint64 sequence = 3;\n", ""),
     ];
-    check("older.py", &changes).await;
+    let system = System::services().await.unwrap();
+    check("older.py", &changes, addresses(&system)).await;
+}
+
+/// Everything that an example reads, from services that say more than it knows.
+async fn understands_a_newer_service(language: &str, at: &Addresses) {
+    let start = |args: &[&str]| Example::start(language, at, args).unwrap();
+    let (topic, queue) = (format!("later-{language}"), format!("later-{language}"));
+    let mut writer = start(&["append", &topic, "line", "id"]);
+    writer.tell("a").await.unwrap();
+    writer.tell("b").await.unwrap();
+    let (status, said) = writer.finish().await.unwrap();
+    assert!(status.success(), "{language}: {said:#?}");
+    let durability = said[0]["durability"].as_str().unwrap();
+    let unnamed = [LATER.to_string(), format!("DURABILITY_{LATER}"), "UNRECOGNIZED".to_owned()];
+    assert!(unnamed.iter().any(|name| name == durability), "{language}: {durability}");
+
+    let (status, read) = start(&["read", &topic]).finish().await.unwrap();
+    assert!(status.success(), "{language}: {read:#?}");
+    let texts: Vec<_> = read.iter().map(|line| &line["text"]).collect();
+    assert_eq!(texts, ["a", "b"], "{language}");
+
+    let (subscriber, consumer) =
+        (start(&["subscribe", &topic]), start(&["consume", &topic, "group"]));
+    let (worker, mut caller) = (start(&["work", &queue]), start(&["call", &queue]));
+    caller.tell("[1, 2]").await.unwrap();
+    caller.says("reply", 1, PATIENCE).await.unwrap();
+    subscriber.says("caught_up", 1, PATIENCE).await.unwrap();
+    consumer.says("handled", 2, PATIENCE).await.unwrap();
+    assert_eq!(subscriber.sequences("position"), [1, 2], "{language}");
+    assert_eq!(caller.all("reply"), [json!("3")], "{language}");
+    for example in [subscriber, consumer, worker] {
+        assert!(example.all("resuming").is_empty(), "{language}: {:#?}", example.said());
+        let (status, said) = example.stop().await.unwrap();
+        assert!(status.success(), "{language}: {said:#?}");
+    }
+    let (status, said) = caller.finish().await.unwrap();
+    assert!(status.success(), "{language}: {said:#?}");
+    let (status, said) = start(&["read", "nothing"]).finish().await.unwrap();
+    assert_eq!(status.code(), Some(1), "{language}");
+    assert_eq!(said[0]["error"]["reason"], "TOPIC_NOT_FOUND", "{language}: {said:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_language_copes_with_a_newer_service() {
+    let system = System::services().await.unwrap();
+    let store = Newer::start(&system.url(EVENT_STORE).unwrap()).await.unwrap();
+    let queue = Newer::start(&system.url(MESSAGE_QUEUE).unwrap()).await.unwrap();
+    let at = Addresses {
+        event_store: store.address().to_owned(),
+        message_queue: queue.address().to_owned(),
+    };
+    let all = LANGUAGES.map(|language| understands_a_newer_service(language, &at));
+    futures::future::join_all(all).await;
 }

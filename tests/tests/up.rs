@@ -10,10 +10,10 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use system_tests::clients::{Clients, append, event};
-use system_tests::ports::Port;
 use system_tests::programs;
 use system_tests::readers::whole_topic;
 use system_tests::topology::WORKERS;
+use system_tests::up_ports::UpPorts;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -24,12 +24,7 @@ const DOWN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Ports and a folder of its own, for one `make up` after the other.
 struct Place {
-    redis: Port,
-    store: Port,
-    queue: Port,
-    gateway: Port,
-    health: Vec<Port>,
-    admin: Vec<Port>,
+    ports: UpPorts,
     data: TempDir,
 }
 
@@ -42,31 +37,13 @@ struct Up {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            redis: Port::reserve().unwrap(),
-            store: Port::reserve().unwrap(),
-            queue: Port::reserve().unwrap(),
-            gateway: Port::reserve().unwrap(),
-            health: Port::reserve_row(WORKERS.len()).unwrap(),
-            admin: Port::reserve_row(2).unwrap(),
-            data: tempfile::tempdir().unwrap(),
-        }
+        Self { ports: UpPorts::reserve().unwrap(), data: tempfile::tempdir().unwrap() }
     }
 
     fn command(&self, script: &str) -> Command {
         let mut command = Command::new(programs::repository().join("scripts").join(script));
-        let ports = [
-            ("REDIS_PORT", &self.redis),
-            ("EVENT_STORE_PORT", &self.store),
-            ("MESSAGE_QUEUE_PORT", &self.queue),
-            ("GATEWAY_PORT", &self.gateway),
-            ("HEALTH_PORT", &self.health[0]),
-            ("ADMIN_PORT", &self.admin[0]),
-        ];
-        for (variable, port) in ports {
-            command.env(variable, port.number().to_string());
-        }
         command
+            .envs(self.ports.variables())
             .env("DATA_DIR", self.data.path())
             .env("PROFILE", "debug")
             .env("NO_BUILD", "1")
@@ -94,7 +71,7 @@ impl Place {
     }
 
     fn clients(&self) -> Clients {
-        Clients::new(&self.store.url(), &self.queue.url()).unwrap()
+        Clients::new(&self.ports.store.url(), &self.ports.queue.url()).unwrap()
     }
 
     /// The processes that the running `up` has written down.
@@ -112,7 +89,8 @@ impl Place {
         for (pid, name) in children {
             assert!(!runs(*pid), "{name} still runs");
         }
-        for port in [&self.redis, &self.store, &self.queue, &self.gateway] {
+        let UpPorts { redis, store, queue, gateway, .. } = &self.ports;
+        for port in [redis, store, queue, gateway] {
             let free = std::net::TcpListener::bind(port.address());
             assert!(free.is_ok(), "{} is still taken", port.address());
         }
@@ -229,19 +207,21 @@ async fn the_demo_plays_and_a_dead_program_is_named() {
 #[tokio::test]
 async fn a_taken_port_is_named_with_what_to_do() {
     let place = Place::new();
-    let taker = std::net::TcpListener::bind(place.gateway.address()).unwrap();
+    let taker = std::net::TcpListener::bind(place.ports.gateway.address()).unwrap();
     let output = place.command("up.sh").output().await.unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.lines().count(), 1, "{said}");
-    for part in ["api-gateway", "is taken", "GATEWAY_PORT=", &place.gateway.number().to_string()] {
+    for part in
+        ["api-gateway", "is taken", "GATEWAY_PORT=", &place.ports.gateway.number().to_string()]
+    {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert!(is_empty(place.data.path()), "something was started");
     drop(taker);
 
     // A worker's health port is looked at too, before anything starts.
-    let taken = &place.health[3];
+    let taken = &place.ports.health[3];
     let _taker = std::net::TcpListener::bind(taken.address()).unwrap();
     let output = place.command("up.sh").output().await.unwrap();
     assert!(!output.status.success());

@@ -13,7 +13,7 @@ use super::durability::DurabilityGate;
 use super::error;
 use super::keys::TOPICS;
 use super::scripts::Scripts;
-use super::tail::Tails;
+use super::tail::{self, Tails};
 use crate::error::StoreError;
 use crate::model::{Append, AppendOrder, Appended, Durability, Name};
 use crate::store::Result;
@@ -137,8 +137,9 @@ impl AppendWork {
                 let mut appended = handing.as_ref().map(|_| Vec::new());
                 let answers = batch.answers(outcome, reached, appended.as_mut());
                 let answers = answers.map_err(|e| error::of_write(&e))?;
-                if let Some((handing, appended)) = handing.zip(appended) {
-                    handing.over(created, appended);
+                if let (Some(handing), Some(appended), Some(connection)) = (handing, appended, over)
+                {
+                    handing.over(tail::Epoch { created, connection }, appended);
                 }
                 Ok(Some((answers, over.map(|over| [created, over]))))
             }

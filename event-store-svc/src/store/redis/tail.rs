@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::{broadcast, watch};
 
-pub use self::handed::Handing;
+pub use self::handed::{Epoch, Handing};
 
 use self::handed::Handed;
 use self::reader::Reader;

@@ -36,6 +36,8 @@ pub(super) struct Reader {
     head: Option<Position>,
     /// When the topic was created that it reads; none: there was no such topic.
     created: Option<u64>,
+    /// The connection of what was handed over that it has read behind: what comes over it follows.
+    connection: Option<u64>,
     largest: u64,
     /// Whether there may be something that was not handed over.
     must_read: bool,
@@ -51,6 +53,7 @@ impl Reader {
             tail,
             head: None,
             created: None,
+            connection: None,
             largest: 0,
             must_read: true,
             rung: Position::ZERO,
@@ -104,7 +107,8 @@ impl Reader {
         let Some(head) = self.head else {
             return self.begin().await;
         };
-        let head = self.take_handed(head);
+        // What comes behind something that has to be read waits for that.
+        let head = if self.must_read { head } else { self.take_handed(head) };
         if !self.must_read && self.rung <= head {
             return Ok(head);
         }
@@ -144,8 +148,11 @@ impl Reader {
 
     /// Puts what was handed over and follows into the ring.
     fn take_handed(&mut self, head: Position) -> Position {
-        let taken = self.tail.handed.take(head, self.created);
-        self.must_read |= taken.gap;
+        let taken = self.tail.handed.take(head, self.created, self.connection);
+        if taken.gap.is_some() {
+            self.must_read = true;
+            self.connection = taken.gap;
+        }
         let Some(last) = taken.events.last().map(|event| event.position) else {
             return head;
         };
