@@ -50,7 +50,9 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let engine = RedisEngine::start(front.link().clone(), !config.no_auto_create);
+    let metrics = front.metrics();
+    let engine = RedisEngine::start(front.link().clone(), metrics.clone(), !config.no_auto_create);
+    metrics.add_collector(engine.gauges(config.front.observe.max_names()));
     let routes = grpc::routes(engine.clone(), config.limits(), &shutdown);
     let mut options = ServeOptions::from_args(&config.front.runtime);
     options.shutdown_timeout = options.shutdown_timeout.saturating_sub(CLOSE_LIMIT);

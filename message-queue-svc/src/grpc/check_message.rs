@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::messagequeue::v1 as full;
 use proto::server::messagequeue::v1 as pb;
+use svc_observe::context::{self, TRACEPARENT, TRACESTATE};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::check::{Violations, duration_within};
@@ -14,11 +15,19 @@ use crate::model::name::is_ordering_key;
 use crate::model::settings::MAX_KEPT;
 use crate::model::{Outgoing, Priority};
 
+/// The field number of `Message.headers`.
+const HEADERS: u32 = 4;
 const MAX_TYPE: usize = 256;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_KEY: usize = 256;
 const MAX_HEADER_VALUE: usize = 4_096;
 const MAX_KEY: usize = 256;
+
+/// What puts the trace of this request into its messages, for [`outgoing`] and [`call`]. Nothing
+/// where none is recorded.
+pub fn trace() -> Bytes {
+    context::map_entries(HEADERS)
+}
 
 /// A message with its options, at `messages[index]`.
 pub fn outgoing(
@@ -26,6 +35,7 @@ pub fn outgoing(
     index: usize,
     outgoing: pb::OutgoingMessage,
     max_bytes: usize,
+    trace: &Bytes,
 ) -> Outgoing {
     let at = |field: &str| format!("messages[{index}].{field}");
     let content = message(wrong, &at("message"), &outgoing.message, max_bytes);
@@ -63,7 +73,7 @@ pub fn outgoing(
         wrong.add(at("dedup_key"), "must be 1 to 256 bytes");
     }
     let mut made = Outgoing {
-        message: outgoing.message,
+        message: traced(outgoing.message, content.as_ref(), trace),
         priority,
         ordering_key,
         expects_reply: outgoing.expects_reply,
@@ -79,9 +89,20 @@ pub fn outgoing(
 }
 
 /// The message of a call.
-pub fn call(wrong: &mut Violations, encoded: Bytes, max_bytes: usize) -> Outgoing {
-    message(wrong, "message", &encoded, max_bytes);
-    Outgoing { message: encoded, expects_reply: true, ..Outgoing::default() }
+pub fn call(wrong: &mut Violations, encoded: Bytes, max_bytes: usize, trace: &Bytes) -> Outgoing {
+    let content = message(wrong, "message", &encoded, max_bytes);
+    let message = traced(encoded, content.as_ref(), trace);
+    Outgoing { message, expects_reply: true, ..Outgoing::default() }
+}
+
+/// A message with the trace that it is sent in, unless its sender put one there.
+fn traced(encoded: Bytes, content: Option<&full::Message>, trace: &Bytes) -> Bytes {
+    match content {
+        Some(content) if !trace.is_empty() && !content.headers.contains_key(TRACEPARENT) => {
+            [encoded, trace.clone()].concat().into()
+        }
+        _ => encoded,
+    }
 }
 
 fn message(
@@ -161,7 +182,7 @@ fn deliver_at(wrong: &mut Violations, field: &str, time: prost_types::Timestamp)
 }
 
 /// A hash of all that a repeat must have the same. Over what was decoded: maps
-/// have no order in an encoded message.
+/// have no order in an encoded message. Not the trace: a retry may be part of another.
 fn hash(message: &full::Message, outgoing: &Outgoing) -> u128 {
     let mut hash = Xxh3::new();
     let mut part = |bytes: &[u8]| {
@@ -170,7 +191,8 @@ fn hash(message: &full::Message, outgoing: &Outgoing) -> u128 {
     };
     part(message.r#type.as_bytes());
     part(message.content_type.as_deref().unwrap_or_default().as_bytes());
-    for (key, value) in &message.headers {
+    let same = |(key, _): &(&String, &String)| *key != TRACEPARENT && *key != TRACESTATE;
+    for (key, value) in message.headers.iter().filter(same) {
         part(key.as_bytes());
         part(value.as_bytes());
     }

@@ -47,9 +47,12 @@ impl<E: QueueEngine> Handlers<E> {
             return wrong.finish(None);
         }
         let max = self.limits.max_message_bytes;
+        let trace = check_message::trace();
         let messages = request.messages.into_iter().enumerate();
         let messages = messages
-            .map(|(index, message)| check_message::outgoing(&mut wrong, index, message, max))
+            .map(|(index, message)| {
+                check_message::outgoing(&mut wrong, index, message, max, &trace)
+            })
             .collect();
         wrong.finish(queue.map(|queue| CheckedSend { queue, messages, durability }))
     }
@@ -211,8 +214,8 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         let queue = check::queue_in(&mut wrong, "queue", &request.queue);
         let range = Duration::from_millis(1)..=MAX_CALL_TIMEOUT;
         let timeout = check::duration_within(&mut wrong, "timeout", request.timeout, range);
-        let message =
-            check_message::call(&mut wrong, request.message, self.limits.max_message_bytes);
+        let (max, trace) = (self.limits.max_message_bytes, check_message::trace());
+        let message = check_message::call(&mut wrong, request.message, max, &trace);
         let queue = wrong.finish(queue)?;
         allow::check(&caller, allow::SEND, &queue)?;
         let timeout = timeout.unwrap_or(DEFAULT_CALL_TIMEOUT);

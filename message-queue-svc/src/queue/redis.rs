@@ -4,7 +4,7 @@
 //! - `feeder`, `blocking`, `take`: how messages reach consumers; `untake`: those that did not
 //! - `calls`: request and reply
 //! - `keeper`: what has to happen when nobody asks
-//! - `admin`, `dead`: queues and dead letters
+//! - `admin`, `dead`: queues and dead letters; `gauges`: what a scrape asks for
 //! - `store`, `finish`, `record`, `settings`, `durability`: how things are called, packed and made to last
 
 mod admin;
@@ -14,6 +14,7 @@ mod dead;
 mod durability;
 mod feeder;
 mod finish;
+mod gauges;
 mod keeper;
 pub mod keys;
 pub mod record;
@@ -31,6 +32,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis_link::Link;
+use svc_observe::metrics::Metrics;
+use svc_observe::metrics::collect::Collect;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +52,7 @@ pub struct RedisEngine(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    store: store::Store,
     sender: send::Sender,
     settler: Settler,
     feeders: feeder::Feeders,
@@ -64,9 +68,9 @@ struct Inner {
 impl RedisEngine {
     /// Starts it. Must be called within a Tokio runtime.
     #[must_use]
-    pub fn start(link: Link, auto_create: bool) -> Self {
+    pub fn start(link: Link, metrics: Metrics, auto_create: bool) -> Self {
         let replica = uuid::Uuid::now_v7().simple().to_string();
-        let store = store::Store::new(link);
+        let store = store::Store::new(link, metrics);
         let tasks = TaskTracker::new();
         let closing = CancellationToken::new();
         let (hints, heard) = keeper::hints();
@@ -91,7 +95,8 @@ impl RedisEngine {
             calls: calls::Calls::start(store.clone(), sender.clone(), callers, &replica),
             at_once: take::AtOnce::new(store.clone(), takes, Arc::<Back>::clone(&back), hints),
             admin: admin::Admin::new(store.clone(), sender.clone()),
-            dead: dead::Dead::new(store, sender.clone()),
+            dead: dead::Dead::new(store.clone(), sender.clone()),
+            store,
             sender,
             settler,
             feeders,
@@ -99,6 +104,11 @@ impl RedisEngine {
             tasks,
             closing,
         }))
+    }
+
+    /// The figures of so many queues at most. Does not keep the engine alive.
+    pub fn gauges(&self, most: usize) -> impl Collect + use<> {
+        gauges::Gauges::new(&self.0, most)
     }
 
     /// Waits until everything that runs in the background has ended; call it

@@ -31,9 +31,14 @@ pub struct Replica {
 
 impl Replica {
     pub async fn start(redis: &PrivateRedis, flags: &[&str]) -> Self {
+        Self::start_with(redis, "off", flags).await
+    }
+
+    /// With an admin port.
+    pub async fn start_with(redis: &PrivateRedis, admin: &str, flags: &[&str]) -> Self {
         let url = redis.url();
         let own = ["mq", "--redis-url", &url, "--redis-connect-timeout", "1s"];
-        let all = [&own[..], &["--admin-listen", "off"], flags].concat();
+        let all = [&own[..], &["--admin-listen", admin], flags].concat();
         // With RUST_LOG set, what the service has to say is shown.
         if std::env::var_os("RUST_LOG").is_some() {
             let _ = tracing_subscriber::fmt().with_test_writer().try_init();

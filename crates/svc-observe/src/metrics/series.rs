@@ -93,7 +93,7 @@ pub struct QueueCounters {
     pub delivered: Count,
     /// Messages acked, by ack or reply, each once.
     pub acked: Count,
-    /// Deliveries that were not a message's first.
+    /// Deliveries after a failed attempt: a nack, or a lease that ran out.
     pub redelivered: Count,
     /// Messages that became dead letters.
     pub dead_lettered: Count,
@@ -109,13 +109,13 @@ impl Series<1> for QueueCounters {
         counter(
             "messagequeue_delivered_messages_total",
             QUEUE,
-            "Deliveries of messages, first ones and redeliveries.",
+            "Messages leased to consumers, first deliveries and others.",
         ),
         counter("messagequeue_acked_messages_total", QUEUE, "Messages acked, by ack or by reply."),
         counter(
             "messagequeue_redelivered_messages_total",
             QUEUE,
-            "Deliveries of messages that were not a message's first.",
+            "Deliveries of messages after a nack or a lease that ran out.",
         ),
         counter(
             "messagequeue_dead_lettered_messages_total",

@@ -114,7 +114,7 @@ impl Admin {
     }
 
     /// Names of the registry, in their order.
-    async fn names(&self, from: &str, limit: usize) -> QueueResult<Vec<String>> {
+    pub async fn names(&self, from: &str, limit: usize) -> QueueResult<Vec<String>> {
         let mut page = cmd("ZRANGEBYLEX");
         page.arg(keys::REGISTRY).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
         let names = self.store.link().query(&page).await;
@@ -123,7 +123,7 @@ impl Admin {
     }
 
     /// What there is to say of queues, as far as they exist.
-    async fn infos(&self, queues: Vec<QueueName>) -> QueueResult<Vec<(QueueName, QueueInfo)>> {
+    pub async fn infos(&self, queues: Vec<QueueName>) -> QueueResult<Vec<(QueueName, QueueInfo)>> {
         let infos = futures::stream::iter(queues)
             .map(|queue| async move { (self.info(&queue).await, queue) })
             .buffered(AT_ONCE)

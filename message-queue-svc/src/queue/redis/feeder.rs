@@ -16,10 +16,11 @@ mod run;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use dashmap::DashMap;
 use std::time::Duration;
+use svc_observe::metrics::series::QueueCounters;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,6 +70,14 @@ pub struct Feeder {
     /// Rung when the task has to look at the desk.
     wake: Notify,
     consumers: AtomicUsize,
+    /// There from the first delivery on: a label is not spent on who only waits.
+    counters: OnceLock<Arc<QueueCounters>>,
+}
+
+impl Feeder {
+    fn counters(&self, store: &Store) -> Arc<QueueCounters> {
+        Arc::clone(self.counters.get_or_init(|| store.counters(&self.queue)))
+    }
 }
 
 impl Feeders {
@@ -88,6 +97,7 @@ impl Feeders {
                 desk: Mutex::default(),
                 wake: Notify::new(),
                 consumers: AtomicUsize::new(0),
+                counters: OnceLock::new(),
             });
             let task = run::Run::new(Arc::clone(&self.shared), Arc::clone(&feeder));
             self.shared.tasks.spawn(task.run());

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use redis_link::{Value, cmd, values};
+use redis_link::{Value, cmd, values, values::Items};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -187,6 +187,8 @@ async fn sweep(store: &Store, queue: &QueueName) -> QueueResult<Option<Duration>
     if answer == Value::Nil {
         return Ok(None);
     }
-    let after = values::unsigned(&answer).map_err(shape)?;
+    let mut items = Items::of(answer).map_err(shape)?;
+    let after = items.next_unsigned().map_err(shape)?;
+    store.count_dead(queue, items.next_unsigned().map_err(shape)?);
     Ok((after > 0).then(|| Duration::from_millis(after)))
 }

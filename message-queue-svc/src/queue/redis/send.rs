@@ -2,8 +2,10 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dashmap::DashSet;
+use metrics::Histogram;
 use tokio_util::task::TaskTracker;
 
 use redis_link::{cmd, values};
@@ -38,6 +40,7 @@ struct Inner {
     hints: Hints,
     /// Queues that have existed since this replica started.
     known: DashSet<QueueName>,
+    seconds: Histogram,
 }
 
 impl Sender {
@@ -59,6 +62,7 @@ impl Sender {
             auto_create,
             hints,
             known: DashSet::new(),
+            seconds: metrics::histogram!("messagequeue_send_seconds"),
         }))
     }
 
@@ -73,6 +77,18 @@ impl Sender {
     }
 
     pub async fn send_prepared(
+        &self,
+        queue: &QueueName,
+        messages: Vec<Prepared>,
+        durability: Durability,
+    ) -> QueueResult<Vec<SendOutcome>> {
+        let began = Instant::now();
+        let outcome = self.send_now(queue, messages, durability).await;
+        self.0.seconds.record(began.elapsed());
+        outcome
+    }
+
+    async fn send_now(
         &self,
         queue: &QueueName,
         messages: Vec<Prepared>,
@@ -97,6 +113,7 @@ impl Sender {
         messages: &[Outgoing],
         durability: Durability,
     ) -> Submitted {
+        let began = Instant::now();
         let prepared = self.prepare(&queue, messages);
         if let Err(error) = self.0.durability.check(durability).await {
             return Box::pin(ready(Err(error)));
@@ -112,14 +129,16 @@ impl Sender {
         let pending = self.0.lanes.submit(&queue, request.clone()).await;
         let sender = self.clone();
         Box::pin(async move {
-            match answered(pending).await {
+            let outcome = match answered(pending).await {
+                // Deleted in the meantime.
                 Err(QueueError::QueueNotFound(_)) if sender.0.auto_create => {
-                    // Deleted in the meantime.
                     sender.create(&queue, &QueueSettings::default()).await?;
                     sender.attempt(&queue, &request).await
                 }
                 outcome => outcome,
-            }
+            };
+            sender.0.seconds.record(began.elapsed());
+            outcome
         })
     }
 

@@ -16,7 +16,7 @@ use super::finish::Finish;
 use super::record::Prepared;
 use super::scripts;
 use super::store::{Store, failed, shape};
-use super::take::{Direct, ORDER_ARGS, ORDER_BYTES, taken};
+use super::take::{Direct, ORDER_ARGS, ORDER_BYTES, count_of, taken};
 use crate::error::QueueError;
 use crate::model::{Durability, QueueName};
 use crate::queue::{Lease, QueueResult, SendOutcome};
@@ -167,7 +167,9 @@ impl SendWork {
                 Value::Nil => Err(QueueError::QueueNotFound(queue.clone())),
                 answer => {
                     let verdicts = values::array(answer).map_err(shape)?;
-                    outcomes(queue, slices(&requests), &runs, verdicts)
+                    let outcomes = outcomes(queue, slices(&requests), &runs, verdicts)?;
+                    count_sent(&self.store, queue, &outcomes);
+                    Ok(outcomes)
                 }
             };
         };
@@ -200,6 +202,7 @@ impl SendWork {
         }
         let verdicts = values::array(answer).map_err(shape)?;
         let outcomes = outcomes(queue, slices(requests), &runs, verdicts)?;
+        count_sent(&self.store, queue, &outcomes);
         let mut reached = Vec::new();
         let (mut says, mut waits) = (Vec::new(), Vec::new());
         for durability in [Durability::Fsynced, Durability::Replicated] {
@@ -252,6 +255,7 @@ impl SendWork {
             Items::of(answer).and_then(|mut items| items.next_pair()).map_err(shape)?;
         let verdicts = values::array(verdicts).map_err(shape)?;
         let outcomes = outcomes(&queue, slices(&requests), &runs, verdicts)?;
+        count_sent(&store, &queue, &outcomes);
         let (mut taken, direct) = taken(took)?;
         if direct.count > 0 {
             let mut leases = leased_directly(&requests, &outcomes, &direct)?;
@@ -260,6 +264,14 @@ impl SendWork {
         }
         hand.deal(taken);
         Ok(outcomes)
+    }
+}
+
+/// Counts what was stored: repeats were before.
+fn count_sent(store: &Store, queue: &QueueName, outcomes: &Outcomes) {
+    let sent = outcomes.iter().flatten().flatten().filter(|sent| !sent.deduplicated).count();
+    if sent > 0 {
+        store.counters(queue).sent.add(count_of(sent));
     }
 }
 

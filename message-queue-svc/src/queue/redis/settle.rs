@@ -2,6 +2,8 @@
 
 use rand::Rng as _;
 use redis_link::values;
+use svc_observe::metrics::names::Count;
+use svc_observe::metrics::series::QueueCounters;
 use svc_runtime::lane::{LaneError, LaneOptions, LaneWork, Lanes};
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +12,7 @@ use super::finish::Finish;
 use super::record::millis;
 use super::send::lane_failed;
 use super::store::{Store, shape};
+use super::take::count_of;
 use super::{keys, scripts};
 use crate::error::QueueError;
 use crate::model::{QueueName, Receipt};
@@ -87,12 +90,25 @@ impl Settler {
     }
 }
 
-/// Runs one call for many items of one or more receipts, and deals out the digits of its answer.
+/// Which digit of an answer is counted, and as what.
+type Counted = (u8, fn(&QueueCounters) -> &Count);
+
+/// Counts a digit of an answer.
+fn count(store: &Store, queue: &QueueName, digits: &[u8], (counted, of): Counted) {
+    let count = digits.iter().filter(|digit| **digit == counted).count();
+    if count > 0 {
+        of(&store.counters(queue)).add(count_of(count));
+    }
+}
+
+/// Runs one call for many items of one or more receipts, and deals out the digits of its answer: 0 is
+/// a lease that was lost.
 async fn settle(
     store: &Store,
     queue: &QueueName,
     call: &redis_link::Call<'_>,
     counts: Vec<usize>,
+    counted: Option<Counted>,
 ) -> Vec<Outcomes> {
     let answer = store.write(queue, call).await.and_then(|answer| {
         let digits = values::bytes(answer).map_err(shape)?;
@@ -103,16 +119,15 @@ async fn settle(
         }
     });
     match answer {
-        Ok(mut digits) => counts
-            .into_iter()
-            .map(|count| {
-                let own = digits.split_to(count);
-                let verdict = |digit: &u8| {
-                    if *digit == b'1' { Ok(()) } else { Err(QueueError::LeaseLost) }
-                };
-                Ok(own.iter().map(verdict).collect())
-            })
-            .collect(),
+        Ok(mut digits) => {
+            if let Some(counted) = counted {
+                count(store, queue, &digits, counted);
+            }
+            let verdict =
+                |digit: &u8| if *digit == b'0' { Err(QueueError::LeaseLost) } else { Ok(()) };
+            let deal = |count| Ok(digits.split_to(count).iter().map(verdict).collect());
+            counts.into_iter().map(deal).collect()
+        }
         Err(error) => counts.into_iter().map(|_| Err(error.clone())).collect(),
     }
 }
@@ -132,7 +147,8 @@ impl LaneWork for AckWork {
         for receipt in items.iter().flatten() {
             call.arg(receipt.entry());
         }
-        settle(&self.0, queue, &call, counts).await
+        // 2: it was done before.
+        settle(&self.0, queue, &call, counts, Some((b'1', |of| &of.acked))).await
     }
 
     fn count(item: &Self::Item) -> usize {
@@ -177,7 +193,8 @@ impl LaneWork for ReturnWork {
                 call.arg(&item.reason);
             }
         }
-        settle(&self.0, queue, &call, counts).await
+        // 1: it comes again.
+        settle(&self.0, queue, &call, counts, Some((b'2', |of| &of.dead_lettered))).await
     }
 
     fn count(item: &ReturnItem) -> usize {
@@ -207,7 +224,7 @@ impl LaneWork for ExtendWork {
                 call.arg(receipt.entry()).arg(&by);
             }
         }
-        settle(&self.0, queue, &call, counts).await
+        settle(&self.0, queue, &call, counts, None).await
     }
 
     fn count(item: &Self::Item) -> usize {
@@ -257,6 +274,7 @@ impl LaneWork for ReplyWork {
         let replies = items.into_iter().zip(here);
         match answer {
             Ok(letters) => {
+                count(&self.store, queue, &letters, (b'D', |of| &of.acked));
                 let deal =
                     |(letter, ((receipt, content), here)): (&u8, ((Receipt, Bytes), bool))| {
                         if here && *letter == b'D' {

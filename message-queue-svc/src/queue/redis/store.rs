@@ -1,6 +1,10 @@
 //! Calling the scripts of a queue, and what their failures mean.
 
+use std::sync::Arc;
+
 use redis_link::{Call, Link, LinkError, Script, Value};
+use svc_observe::metrics::Metrics;
+use svc_observe::metrics::series::QueueCounters;
 
 use super::keys;
 use crate::error::QueueError;
@@ -11,11 +15,30 @@ use crate::queue::QueueResult;
 #[derive(Clone, Debug)]
 pub struct Store {
     link: Link,
+    metrics: Metrics,
 }
 
 impl Store {
-    pub fn new(link: Link) -> Self {
-        Self { link }
+    pub fn new(link: Link, metrics: Metrics) -> Self {
+        Self { link, metrics }
+    }
+
+    /// What is counted of a queue. To be asked for once a batch, and only when there is something to
+    /// count: of more queues than there are labels, those that have something to tell get one.
+    pub fn counters(&self, queue: &QueueName) -> Arc<QueueCounters> {
+        self.metrics.queues().of([queue.as_str()])
+    }
+
+    /// Messages that became dead letters.
+    pub fn count_dead(&self, queue: &QueueName, dead: u64) {
+        if dead > 0 {
+            self.counters(queue).dead_lettered.add(dead);
+        }
+    }
+
+    /// Names of queues that have a label of their own.
+    pub fn labelled(&self) -> Vec<String> {
+        self.metrics.queues().labelled().into_iter().flatten().collect()
     }
 
     pub fn link(&self) -> &Link {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_link::{Call, Value, values::Items};
+use svc_observe::metrics::series::QueueCounters;
 use svc_runtime::lane::{LaneOptions, LaneWork, Lanes};
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,31 @@ pub struct Taken {
     pub ask_again: Option<Duration>,
     /// There is no such queue: nothing was written down either.
     pub is_missing: bool,
+    /// How many messages became dead letters instead, or before.
+    pub dead: u64,
+}
+
+impl Taken {
+    /// Counts what is delivered, if there is anything to be counted.
+    pub fn count(&self, counters: impl FnOnce() -> Arc<QueueCounters>) {
+        if self.leases.is_empty() && self.dead == 0 {
+            return;
+        }
+        let counters = counters();
+        counters.delivered.add(count_of(self.leases.len()));
+        let again = self.leases.iter().filter(|lease| lease.receipt.failures() > 0).count();
+        if again > 0 {
+            counters.redelivered.add(count_of(again));
+        }
+        if self.dead > 0 {
+            counters.dead_lettered.add(self.dead);
+        }
+    }
+}
+
+/// As counters count.
+pub fn count_of(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX)
 }
 
 /// What `send_take.lua` leased as it came.
@@ -96,6 +122,7 @@ pub fn taken(answer: Value) -> QueueResult<(Taken, Direct)> {
     let count = usize::try_from(items.next_unsigned().map_err(shape)?).unwrap_or(usize::MAX);
     let last = items.next_text().map_err(shape)?;
     let direct = Direct { count, last, now_ms: now, expires_at_ms: deadline };
+    let dead = items.next_unsigned().map_err(shape)?;
     let mut leases = Vec::with_capacity(items.len() / 2);
     while !items.is_empty() {
         let entry = items.next_text().map_err(shape)?;
@@ -103,7 +130,7 @@ pub fn taken(answer: Value) -> QueueResult<(Taken, Direct)> {
         leases.push(record::lease(entry, &packed, now, deadline)?);
     }
     let ask_again = (ask_again > 0).then(|| Duration::from_millis(ask_again));
-    Ok((Taken { leases, ask_again, is_missing: false }, direct))
+    Ok((Taken { leases, ask_again, is_missing: false, dead }, direct))
 }
 
 /// Takes that do not wait: what is asked for at once is taken at once.
@@ -154,7 +181,10 @@ impl AtOnceWork {
         let wanted = callers.iter().sum();
         let order = Order { wanted, lease, presence: None, ticket: &ticket };
         let mut left = match take(&self.store, queue, &order).await {
-            Ok(taken) => taken.leases,
+            Ok(taken) => {
+                taken.count(|| self.store.counters(queue));
+                taken.leases
+            }
             Err(error) => {
                 if error == QueueError::OutcomeUnknown {
                     self.takes.lost(queue, ticket);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis_link::Call;
+use redis_link::{Call, values};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -108,8 +108,8 @@ impl Inner {
             // Nobody tells any more only while everything is being dropped.
             let _ = ready.wait_for(|ready| *ready).await;
             // To give back twice does no harm.
-            if self.store.read(queue, &call).await.is_ok() {
-                return;
+            if let Ok(dead) = self.store.read(queue, &call).await {
+                return self.store.count_dead(queue, values::unsigned(&dead).unwrap_or(0));
             }
             // A service that stops tries once more, at most.
             if self.closing.is_cancelled() {

@@ -242,6 +242,7 @@ impl Hand {
     /// Deals out what was taken.
     pub fn deal(mut self, taken: Taken) {
         self.ticket = None;
+        taken.count(|| self.feeder.counters(&self.shared.store));
         let now = Instant::now();
         let mut desk = self.feeder.desk();
         let all = taken.leases.len() >= self.wanted;

@@ -1,8 +1,8 @@
 -- Says that messages are done.
 -- KEYS: the queue's (keys.rs).
 -- ARGV: entries.
--- Returns: a string with a digit for each: 1 done (also if it was before), 0
---   the lease is lost.
+-- Returns: a string with a digit for each: 1 done, 2 it was done before, 0 the
+--   lease is lost.
 local acked = call('ZREM', LEASED, unpack(ARGV))
 local all, seen = acked == #ARGV, {}
 
@@ -23,7 +23,7 @@ for i, entry in ipairs(ARGV) do
     if #entry > ID then again[#again + 1] = entry end
     answer[i] = '1'
   else
-    answer[i] = (seen[id] and current(id) == entry or was_done(entry)) and '1' or '0'
+    answer[i] = (seen[id] and current(id) == entry or was_done(entry)) and '2' or '0'
   end
 end
 if #ids > 0 then

@@ -37,6 +37,7 @@ local function ends()
     call('HSET', DEADREC, id,
       struct.pack('>I6BI4I4H', now, reason, failures, generation, #said) .. said .. record)
     call('ZADD', DEAD, number, id)
+    died = died + 1
     forget(id, record)
     local above = call('ZCARD', DEAD) - DEAD_MAX
     if above > 0 then drop_dead(call('ZRANGE', DEAD, 0, math.min(above, 100) - 1)) end

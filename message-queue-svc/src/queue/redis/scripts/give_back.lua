@@ -3,7 +3,8 @@
 -- ARGV: a number that differs from call to call (for jitter), then for each
 --   lease: entry, what happened (F failed, D make it a dead letter, U given
 --   back unused), delay in ms ('' for the queue's backoff), reason.
--- Returns: a string with a digit for each: 1 given back, 0 the lease is lost.
+-- Returns: a string with a digit for each: 1 given back, 2 it is a dead letter now, 0 the lease is
+--   lost.
 local settings = call('HMGET', META, 'max_attempts', 'backoff_initial', 'backoff_max',
   'backoff_multiplier')
 local max_attempts = tonumber(settings[1] or 5)
@@ -24,6 +25,7 @@ for i = 2, #ARGV, 4 do
   if call('ZREM', LEASED, entry) == 0 then
     answer[#answer + 1] = '0'
   else
+    local died_before = died
     if what == 'U' then
       ends().give_back(entry, false, 0, max_attempts, nil, nil)
     elseif what == 'D' then
@@ -33,7 +35,7 @@ for i = 2, #ARGV, 4 do
       local wait = delay ~= '' and tonumber(delay) or backoff(failures)
       ends().give_back(entry, true, wait, max_attempts, nil, reason)
     end
-    answer[#answer + 1] = '1'
+    answer[#answer + 1] = died > died_before and '2' or '1'
     ring = true
   end
 end

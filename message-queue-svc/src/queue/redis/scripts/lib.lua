@@ -44,6 +44,9 @@ local function finish(result)
   return result
 end
 
+-- How many messages became dead letters in this call.
+local died = 0
+
 -- Calls a command with many items, below the limit of `unpack`.
 local function many(command, key, items)
   for i = 1, #items, 4000 do

@@ -1,8 +1,8 @@
 -- Upkeep of a queue that nobody may be looking at.
 -- KEYS: the queue's (keys.rs).
 -- ARGV: how many of each kind at most.
--- Returns: nil if the queue does not exist; otherwise when to come again, in
---   ms, 0 for no reason known now.
+-- Returns: nil if the queue does not exist; otherwise { when to come again, in
+--   ms, 0 for no reason known now; how many became dead letters }.
 if call('EXISTS', META) == 0 then return false end
 local more = ends().sweep(tonumber(ARGV[1]))
 for _, id in ipairs(call('ZRANGE', DEAD, 0, 99)) do
@@ -23,4 +23,4 @@ for i = 1, #takes, 2 do
   local at = string.match(takes[i + 1], ' (.+)$')
   if at and math.abs(tonumber(at)) < lease_score(now - 3600000) then call('HDEL', TAKES, takes[i]) end
 end
-return finish(more and 1 or next_due(first_due()))
+return finish({ more and 1 or next_due(first_due()), died })

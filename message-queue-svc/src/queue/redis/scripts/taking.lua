@@ -8,7 +8,7 @@
 -- the leases (ms), when to ask again if nothing happens before (ms from now, 0:
 -- never; only if fewer than wanted were leased), how many of the messages that
 -- this call stored were leased as they came (send_take.lua), the id of the last
--- of these, entry, record, … }.
+-- of these, how many became dead letters, entry, record, … }.
 
 -- Leases of one take have a score that no others have: the deadline, with
 -- thousandths in turn. Under it they are found when the answer was lost on its
@@ -34,8 +34,8 @@ local function begin_take()
     take.due = first_due()
   end
   take.deadline = now + tonumber(ARGV[3] ~= '' and ARGV[3] or settings[3] or 30000)
-  take.result = { string.format('%.0f', now), string.format('%.0f', take.deadline), 0, 0, '' }
-  take.size = 5
+  take.result = { string.format('%.0f', now), string.format('%.0f', take.deadline), 0, 0, '', 0 }
+  take.size = 6
   local noted = call('HMGET', TAKES, take.taker, '#')
   take.turn = tonumber(noted[2] or 0)
   take.score = take_score(take.deadline, take.turn)
@@ -143,6 +143,7 @@ end
 
 -- Writes down what was leased, and answers it.
 local function end_take(take)
+  take.result[6] = died
   if take.stopped then return take.result end
   local due, leased = take.due, take.leased
   if leased > 0 then

@@ -2,11 +2,11 @@
 -- was given up and comes later leases nothing.
 -- KEYS: the queue's (keys.rs).
 -- ARGV: who took, the number of the take.
--- Returns: how many were given back.
+-- Returns: how many became dead letters, because they had expired.
 local taker, number = ARGV[1], tonumber(ARGV[2])
 local noted = call('HGET', TAKES, taker)
 local last, score = string.match(noted or '0 0', '^(%d+) (.+)$')
-if tonumber(last) > number then return 0 end
+if tonumber(last) > number then return died end
 local leased = {}
 if tonumber(last) == number then
   leased = call('ZRANGE', LEASED, score, score, 'BYSCORE', 'LIMIT', 0, 1000)
@@ -18,4 +18,4 @@ if #leased > 0 then
   table.sort(leased, function(a, b) return a > b end)
   for _, entry in ipairs(leased) do ends().give_back(entry, false, 0, 0, nil, nil) end
 end
-return finish(#leased)
+return finish(died)
