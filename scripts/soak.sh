@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The long runs: the tests that draw at random with more cases and more data, the fuzz targets, then
-# the scenario again and again for SOAK_MINUTES while services and Redis are killed. Arguments go to the `soak`
+# The long runs: the tests that draw at random with more cases and more data, the fuzz targets, a
+# rolling restart at full load, then the scenario again and again for SOAK_MINUTES while services and Redis are killed. Arguments go to the `soak`
 # program (see `soak --help`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,8 +24,13 @@ export CHAOS_SEEDS="${CHAOS_SEEDS:-1 2 3 4 5}" CHAOS_SCALE="${CHAOS_SCALE:-20}"
 cargo build ${LOCKED:-} --workspace --all-targets
 cargo test ${LOCKED:-} -p system-tests --test chaos -- --nocapture
 
-say "== the scenario under kills"
 if [ -z "${NO_BUILD:-}" ]; then
   cargo build ${LOCKED:-} --release --workspace --bins
 fi
+
+say "== a rolling restart under load"
+BIN_DIR="${CARGO_TARGET_DIR:-target}/release" ROLLING_RATE="${ROLLING_RATE:-2000}" \
+  cargo test ${LOCKED:-} --release -p system-tests --test rolling -- --nocapture
+
+say "== the scenario under kills"
 exec "${CARGO_TARGET_DIR:-target}/release/soak" "$@"

@@ -10,12 +10,14 @@
 //! - [`example`] the example clients in other languages, [`newer`] what they meet later
 //! - [`failure`] what an error tells
 //! - [`writers`] clients that write through outages, [`readers`] finding everything again
+//! - [`balanced`] a client over several replicas, and its retries
 //! - [`quiet`] whether everything is done
 //! - [`watch`] waiting for what can be seen
 //! - [`console`] the commands shown in the docs, [`api_docs`] the API reference
 //! - [`bench`](mod@bench) what `make bench` measures with
 
 pub mod api_docs;
+pub mod balanced;
 pub mod bench;
 pub mod clients;
 pub mod console;
