@@ -21,6 +21,9 @@ macro_rules! script {
     };
 }
 
+/// How many values `taking.lua` answers in front of what it leased.
+pub const TAKEN_HEAD: usize = 6;
+
 script!(/// Stores messages.
     SEND, "send", "#!lua", "ordering", "remember", "sending");
 script!(/// Leases messages.

@@ -71,7 +71,7 @@ impl Raw {
 
         let mut take = self.call(&scripts::TAKE, 7);
         take.arg(ITEMS).arg(MAX_BYTES).arg("").arg("").arg(0).arg(&self.taker).arg(number);
-        let mut taken = Items::of(self.link.invoke(&take).await?)?.skip(5);
+        let mut taken = Items::of(self.link.invoke(&take).await?)?.skip(scripts::TAKEN_HEAD);
         let mut ack = self.call(&scripts::ACK, ITEMS);
         let mut acked = 0;
         while let (Some(entry), Some(_record)) = (taken.next(), taken.next()) {
