@@ -13,9 +13,6 @@ from kubernetes_validate import utils as kubernetes
 
 PROGRAM_IMAGES = ("event-store-svc", "message-queue-svc", "order-shop")
 FRONTS = PROGRAM_IMAGES[:2]
-# Flags that manifests use and programs are yet to get. One that a program has got fails the check, so
-# that this list ends.
-PENDING = {"--redis-ca", "--redis-username", "--redis-password-file"}
 # Secrets that programs take from the environment alone.
 VARIABLES_WITHOUT_FLAG = {"SMTP_PASSWORD"}
 
@@ -199,8 +196,8 @@ def uses(compose_model, paths):
 
 
 def flags(folder, compose_model, paths):
-    """Flags and variables that programs do not know, and pending ones that they do."""
-    seen, known = set(), set()
+    """Flags and variables that programs do not know."""
+    seen = set()
     for where, image, command, arguments, variables in uses(compose_model, paths):
         image = program_image(image)
         if not image:
@@ -209,16 +206,12 @@ def flags(folder, compose_model, paths):
         program = image if image in FRONTS else words.pop(0)
         seen.add(program)
         its_flags, its_variables = explained(folder, program)
-        known |= its_flags
         for word in words:
             flag = word.split("=")[0]
-            if flag not in its_flags | PENDING:
+            if flag not in its_flags:
                 problem(f"{where}: {program} has no {flag}")
         for variable in variables - its_variables - VARIABLES_WITHOUT_FLAG:
-            if "--" + variable.lower().replace("_", "-") not in PENDING:
-                problem(f"{where}: {program} has no {variable}")
-    for flag in sorted(PENDING & known):
-        problem(f"{flag} is there now: take it out of PENDING in scripts/deploy_manifests.py")
+            problem(f"{where}: {program} has no {variable}")
     if len(seen) != 13:
         problem(f"13 programs are deployed, and these were seen: {sorted(seen)}")
 

@@ -35,6 +35,7 @@ const PACKAGE: Package = Package {
     name: "eventstore.v1",
     services: &grpc::SERVICES,
     descriptors: proto::eventstore::v1::FILE_DESCRIPTOR_SET,
+    rights: store::redis::rights::RIGHTS,
 };
 
 /// Checks the configuration, with all that it names, and makes what the service runs in.

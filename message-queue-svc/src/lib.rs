@@ -30,6 +30,7 @@ const PACKAGE: Package = Package {
     name: "messagequeue.v1",
     services: &grpc::SERVICES,
     descriptors: proto::messagequeue::v1::FILE_DESCRIPTOR_SET,
+    rights: queue::redis::rights::RIGHTS,
 };
 
 /// Checks the configuration, with all that it names, and makes what the service runs in.

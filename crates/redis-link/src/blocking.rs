@@ -3,22 +3,49 @@
 
 use std::time::Duration;
 
-use deadpool_redis::{
-    Connection as Object, Manager, Pool, PoolError, Runtime, Timeouts,
-    redis::{AsyncConnectionConfig, Cmd, Value},
+use deadpool::{
+    Runtime,
+    managed::{self, Metrics, Object, Pool, PoolError, RecycleResult, TimeoutType, Timeouts},
 };
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, Value, aio::MultiplexedConnection, cmd};
 use tokio::time::timeout;
 
 use crate::{
     Call, LinkError, RedisArgs,
+    access::Access,
     link::{invoke, send},
-    supervisor::connection_info,
 };
+
+/// Makes connections for the pool, and looks at them before they are used again.
+#[derive(Debug)]
+struct Manager {
+    access: Access,
+    config: AsyncConnectionConfig,
+}
+
+impl managed::Manager for Manager {
+    type Type = MultiplexedConnection;
+    type Error = LinkError;
+
+    async fn create(&self) -> Result<MultiplexedConnection, LinkError> {
+        let client = self.access.client(ProtocolVersion::RESP2).await?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&self.config);
+        connecting.await.map_err(|error| LinkError::of_connecting(&error))
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut MultiplexedConnection,
+        _: &Metrics,
+    ) -> RecycleResult<LinkError> {
+        Ok(send(connection, &cmd("PING")).await.map(drop)?)
+    }
+}
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
 pub struct Blocking {
-    pool: Pool,
+    pool: Pool<Manager>,
     size: usize,
     /// How long an answer may take beyond the time that the command blocks.
     grace: Duration,
@@ -26,15 +53,13 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    pub(crate) fn new(args: &RedisArgs) -> Result<Self, LinkError> {
+    pub(crate) fn new(args: &RedisArgs, access: Access) -> Result<Self, LinkError> {
         let size = usize::from(args.redis_blocking_connections.max(1));
         // No response timeout: every call here brings its own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(args.redis_connect_timeout))
             .set_response_timeout(None);
-        let manager = Manager::new_with_config(connection_info(args), config)
-            .map_err(|error| LinkError::of_connect(&error))?;
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Manager { access, config })
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .build()
@@ -64,11 +89,7 @@ impl Blocking {
             create: Some(self.connect_timeout),
             recycle: Some(self.connect_timeout),
         };
-        let object = self
-            .pool
-            .timeout_get(&timeouts)
-            .await
-            .map_err(|error: PoolError| LinkError::of_connect(&error))?;
+        let object = self.pool.timeout_get(&timeouts).await.map_err(not_taken)?;
         Ok(BlockingConnection { object: Some(object), grace: self.grace })
     }
 
@@ -85,9 +106,16 @@ impl Blocking {
         };
         match self.pool.timeout_get(&timeouts).await {
             Ok(object) => Ok(Some(BlockingConnection { object: Some(object), grace: self.grace })),
-            Err(PoolError::Timeout(deadpool_redis::TimeoutType::Wait)) => Ok(None),
-            Err(error) => Err(LinkError::of_connect(&error)),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Ok(None),
+            Err(error) => Err(not_taken(error)),
         }
+    }
+}
+
+fn not_taken(error: PoolError<LinkError>) -> LinkError {
+    match error {
+        PoolError::Backend(error) => error,
+        error => LinkError::of_connect(&error),
     }
 }
 
@@ -105,7 +133,7 @@ impl std::fmt::Debug for Blocking {
 /// connection closes. What it moves must therefore be safe where it is moved
 /// to: BRPOPLPUSH into a list that others look at, never BRPOP.
 pub struct BlockingConnection {
-    object: Option<Object>,
+    object: Option<Object<Manager>>,
     grace: Duration,
 }
 
@@ -170,23 +198,23 @@ impl std::fmt::Debug for BlockingConnection {
 /// A pooled connection with a command on it: leaves the pool for good unless
 /// it is declared done.
 struct UnderWay {
-    object: Option<Object>,
-    connection: redis::aio::MultiplexedConnection,
+    object: Option<Object<Manager>>,
+    connection: MultiplexedConnection,
 }
 
 impl UnderWay {
-    fn new(object: Object) -> Self {
-        let connection = redis::aio::MultiplexedConnection::clone(object.as_ref());
+    fn new(object: Object<Manager>) -> Self {
+        let connection = MultiplexedConnection::clone(&object);
         Self { object: Some(object), connection }
     }
 
-    fn done(mut self) -> Option<Object> {
+    fn done(mut self) -> Option<Object<Manager>> {
         self.object.take()
     }
 }
 
 impl std::ops::Deref for UnderWay {
-    type Target = redis::aio::MultiplexedConnection;
+    type Target = MultiplexedConnection;
     fn deref(&self) -> &Self::Target {
         &self.connection
     }

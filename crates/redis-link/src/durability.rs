@@ -153,12 +153,9 @@ impl Durability {
     }
 
     async fn probe(&self) -> Result<Fsync, LinkError> {
-        let settings = match self.link.query(cmd("CONFIG").arg("GET").arg("append*")).await {
-            Ok(value) => pairs(value)?,
-            // Managed servers do not show their settings; WAITAOF tells for itself.
-            Err(LinkError::Refused { .. }) => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        // Managed servers do not show their settings; WAITAOF tells for itself.
+        let settings = self.link.query_if_allowed(cmd("CONFIG").arg("GET").arg("append*")).await?;
+        let settings = settings.map_or(Ok(Vec::new()), pairs)?;
         let setting = |name: &str| {
             let is = |key: &Value| text(key.clone()).is_ok_and(|key| key == name);
             let found = settings.iter().find(|(key, _)| is(key));
@@ -171,13 +168,15 @@ impl Durability {
         if append_only.is_some() && setting("appendfsync").as_deref() == Some("always") {
             return Ok(Fsync::Always);
         }
-        let known = self.link.query(cmd("COMMAND").arg("INFO").arg("WAITAOF")).await?;
-        let has_it = array(known)?.first().is_some_and(|info| !matches!(info, Value::Nil));
+        let known = self.link.query_if_allowed(cmd("COMMAND").arg("INFO").arg("WAITAOF")).await?;
+        let known = known.map_or(Ok(Vec::new()), array)?;
+        let has_it = known.first().is_some_and(|info| !matches!(info, Value::Nil));
         Ok(if has_it { Fsync::OnRequest } else { Fsync::Never })
     }
 
     async fn connected_replicas(&self) -> Result<i64, LinkError> {
-        let info = text(self.link.query(cmd("INFO").arg("replication")).await?)?;
+        let info = self.link.query_if_allowed(cmd("INFO").arg("replication")).await?;
+        let info = info.map_or(Ok(String::new()), text)?;
         let count = info.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
         Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
     }

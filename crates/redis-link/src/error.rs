@@ -2,6 +2,8 @@
 //! it happen, may it be tried again, is Redis full. Classes are chosen by
 //! error code, never by text.
 
+mod hint;
+
 use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerError};
@@ -92,6 +94,40 @@ impl LinkError {
         Self::Unavailable(Some(detail(error, false)))
     }
 
+    /// As [`LinkError::of_connect`], with the flag that is to blame, where that can be told.
+    pub(crate) fn of_connecting(error: &RedisError) -> Self {
+        match hint::of(error) {
+            Some(hint) => Self::of_connect(&format_args!("{error}; {hint}")),
+            None => Self::of_connect(error),
+        }
+    }
+
+    /// As [`LinkError::of_connecting`], where nothing came back in time.
+    pub(crate) fn no_answer() -> Self {
+        Self::of_connecting(&std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+
+    /// The user may not use these commands.
+    pub(crate) fn denied(commands: &[String]) -> Self {
+        let commands = commands.join(", ");
+        Self::of_connect(&format_args!(
+            "the user at redis may not use {commands}; --redis-username: allow it these commands, \
+             with the keys and channels of this service"
+        ))
+    }
+
+    /// What Redis or the network said, for the log.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Unavailable(Some(detail)) | Self::OutcomeUnknown(Some(detail)) => {
+                detail.to_string()
+            }
+            Self::Full(detail) | Self::Refused { detail, .. } => detail.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// A blocking command that was not answered in time.
     pub(crate) fn timed_out() -> Self {
         Self::OutcomeUnknown(Some(detail(&"no answer in time", true)))
@@ -104,8 +140,9 @@ impl LinkError {
 
     fn of_code(code: &str, error: &dyn std::fmt::Display) -> Self {
         match code {
-            // This server will not serve this connection; another may.
-            "LOADING" | "READONLY" | "MASTERDOWN" | "NOAUTH" | "UNBLOCKED" => {
+            // This server will not serve this connection; another may. NOPERM: rights were taken
+            // away, and connecting anew tells which are missing.
+            "LOADING" | "READONLY" | "MASTERDOWN" | "NOAUTH" | "NOPERM" | "UNBLOCKED" => {
                 Self::Unavailable(Some(detail(error, true)))
             }
             // It will, later, and connecting anew would not make it sooner.

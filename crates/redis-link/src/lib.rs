@@ -3,16 +3,19 @@
 //! own, and bells (pub/sub).
 //!
 //! Nothing here knows a key name or what is stored. Nothing outside of this
-//! crate opens a connection, so Sentinel, Cluster and TLS can be added behind
+//! crate opens a connection, so Sentinel and Cluster can be added behind
 //! [`Link`] without a change in the services: every script call already names
 //! its keys first, and all of the keys of a call share a hash tag.
 
+mod access;
 pub mod blocking;
 pub mod config;
 pub mod durability;
 pub mod error;
 pub mod link;
+pub mod problem;
 pub mod pubsub;
+pub mod rights;
 pub mod script;
 mod supervisor;
 #[cfg(feature = "test-util")]
@@ -20,11 +23,13 @@ pub mod test_util;
 pub mod values;
 
 pub use blocking::{Blocking, BlockingConnection};
-pub use config::RedisArgs;
+pub use config::{RedisArgs, RedisUrl};
 pub use durability::Durability;
 pub use error::LinkError;
 pub use link::{Lane, Link};
+pub use problem::Problem;
 pub use pubsub::{Bell, Bells, Mail, Mailbox};
 /// The building blocks of commands, so that services need not name the crate.
 pub use redis::{Cmd, Pipeline, Value, cmd, pipe};
+pub use rights::Rights;
 pub use script::{Call, Script};

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
 use crate::{
-    Bells, Blocking, Call, LinkError, RedisArgs,
-    supervisor::{Change, Slot, shared_client},
+    Bells, Blocking, Call, LinkError, RedisArgs, Rights,
+    access::Access,
+    supervisor::{Change, Slot},
 };
 
 /// All that a service has of Redis. Cheap to clone; the connections close
@@ -37,16 +38,25 @@ struct Inner {
 }
 
 impl Link {
-    /// Starts connecting; it does not wait, nor fail because Redis is down.
+    /// Starts connecting; it does not wait, nor fail because Redis is down or a file is not there.
     /// Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// When the configuration can't be used at all.
     pub fn start(args: &RedisArgs) -> Result<Self, LinkError> {
-        let client = shared_client(args)?;
+        Self::start_with(args, Rights::default())
+    }
+
+    /// As [`Link::start`], for a service that needs these rights: a connection whose user lacks one
+    /// does not count as up.
+    ///
+    /// # Errors
+    /// When the configuration can't be used at all.
+    pub fn start_with(args: &RedisArgs, rights: Rights) -> Result<Self, LinkError> {
+        let access = Access::new(args);
         let (changes, change_rx) = mpsc::unbounded_channel();
         let slots = (0..usize::from(args.redis_connections.max(1)))
-            .map(|index| Slot::start(index, args, client.clone(), changes.clone()))
+            .map(|index| Slot::start(index, args, access.clone(), rights, changes.clone()))
             .collect::<Vec<_>>();
         let (ready_tx, ready) = watch::channel(false);
         let (generation_tx, generation) = watch::channel(0);
@@ -57,8 +67,8 @@ impl Link {
                 next: AtomicUsize::new(0),
                 ready,
                 generation,
-                blocking: Blocking::new(args)?,
-                bells: Bells::start(args)?,
+                blocking: Blocking::new(args, access.clone())?,
+                bells: Bells::start(access, args.redis_connect_timeout),
                 min_replicas: args.redis_min_replicas,
             }),
         })
@@ -112,6 +122,15 @@ impl Link {
     /// See [`LinkError`]; an error answer is an error too.
     pub async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
         self.any().query(cmd).await
+    }
+
+    /// Sends a command that Redis need not know or allow: then there is no answer, and nothing is
+    /// wrong with the connection.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn query_if_allowed(&self, cmd: &Cmd) -> Result<Option<Value>, LinkError> {
+        self.any().query_if_allowed(cmd).await
     }
 
     /// Sends commands at once, and answers once all are answered.
@@ -228,6 +247,20 @@ impl SlotRef<'_> {
     async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
         let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
         self.judge(epoch, send(&mut connection, cmd).await)
+    }
+
+    async fn query_if_allowed(&self, cmd: &Cmd) -> Result<Option<Value>, LinkError> {
+        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
+        let answer = match connection.send_packed_command(cmd).await {
+            Ok(Value::ServerError(error)) if error.code() == "NOPERM" => Ok(None),
+            Ok(Value::ServerError(error)) => Err(LinkError::of_answer(&error)),
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => Err(LinkError::of_call(&error)),
+        };
+        match self.judge(epoch, answer) {
+            Err(LinkError::Refused { .. }) => Ok(None),
+            answer => answer,
+        }
     }
 
     async fn invoke(&self, call: &Call<'_>) -> Result<Value, LinkError> {

@@ -10,12 +10,13 @@ mod connection;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use crate::{LinkError, RedisArgs, supervisor::shared_client};
+use crate::access::Access;
 
 /// The channels of a process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,14 +47,12 @@ struct Rung {
 }
 
 impl Bells {
-    pub(crate) fn start(args: &RedisArgs) -> Result<Self, LinkError> {
-        let client = shared_client(args)?;
+    pub(crate) fn start(access: Access, time_limit: Duration) -> Self {
         let (changed, changes) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared { channels: Mutex::default(), changed });
-        let keeper =
-            connection::Keeper::new(Arc::downgrade(&shared), client, args.redis_connect_timeout);
+        let keeper = connection::Keeper::new(Arc::downgrade(&shared), access, time_limit);
         tokio::spawn(keeper.run(changes));
-        Ok(Self { shared })
+        Self { shared }
     }
 
     /// Listens for bells: many that ring at once wake it once. It also wakes

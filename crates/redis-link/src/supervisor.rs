@@ -10,13 +10,13 @@ use std::{
 
 use rand::Rng;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
-    Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, info, warn};
 
-use crate::{LinkError, config::RedisArgs};
+use crate::{LinkError, Rights, access::Access, config::RedisArgs};
 
 /// The longest pause between two attempts to connect, before jitter.
 const BACKOFF_CAP: Duration = Duration::from_secs(1);
@@ -65,7 +65,8 @@ impl Slot {
     pub(crate) fn start(
         index: usize,
         args: &RedisArgs,
-        client: Client,
+        access: Access,
+        rights: Rights,
         changes: mpsc::UnboundedSender<(usize, Change)>,
     ) -> Arc<Self> {
         let (faults, fault_rx) = mpsc::unbounded_channel();
@@ -74,7 +75,8 @@ impl Slot {
         let supervisor = Supervisor {
             index,
             slot: Arc::downgrade(&slot),
-            client,
+            access,
+            rights,
             response_timeout: args.redis_response_timeout,
             connect_timeout: args.redis_connect_timeout,
             changes,
@@ -118,7 +120,8 @@ impl Slot {
 struct Supervisor {
     index: usize,
     slot: Weak<Slot>,
-    client: Client,
+    access: Access,
+    rights: Rights,
     response_timeout: Duration,
     connect_timeout: Duration,
     changes: mpsc::UnboundedSender<(usize, Change)>,
@@ -128,18 +131,20 @@ struct Supervisor {
 impl Supervisor {
     async fn run(mut self, mut faults: mpsc::UnboundedReceiver<Fault>) {
         let mut backoff = first_backoff();
-        let mut failed_before = false;
+        let mut failed_before = None;
         while self.slot.strong_count() > 0 {
             self.epoch += 1;
             let connection = match self.connect().await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    if failed_before {
-                        debug!(connection = self.index, %error, "redis still can't be reached");
+                    let reason = error.detail();
+                    // Once for each reason.
+                    if failed_before.as_ref() == Some(&reason) {
+                        debug!(connection = self.index, reason, "redis still can't be reached");
                     } else {
-                        warn!(connection = self.index, %error, "redis can't be reached, trying on");
+                        warn!(connection = self.index, reason, "redis can't be reached, trying on");
                     }
-                    failed_before = true;
+                    failed_before = Some(reason);
                     tokio::time::sleep(jittered(backoff)).await;
                     backoff = next_backoff(backoff);
                     continue;
@@ -159,7 +164,7 @@ impl Supervisor {
                 return;
             }
             warn!(connection = self.index, reason, "redis connection lost, replacing it");
-            failed_before = false;
+            failed_before = None;
             // A connection that never lasts must not become a busy loop.
             if lasted.elapsed() > PING_EVERY {
                 backoff = BACKOFF_START;
@@ -219,16 +224,16 @@ impl Supervisor {
             .set_write_backpressure_boundary(WRITE_BUFFER)
             .set_push_sender(on_push);
         let connecting = async {
-            let mut connection =
-                self.client.get_multiplexed_async_connection_with_config(&config).await?;
-            check_serving(&mut connection).await?;
-            Ok::<_, RedisError>(connection)
+            let client = self.access.client(ProtocolVersion::RESP3).await?;
+            let mut connection = client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map_err(|error| LinkError::of_connecting(&error))?;
+            check_serving(&mut connection, &self.rights).await?;
+            Ok(connection)
         };
-        match timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(LinkError::of_connect(&error)),
-            Err(_) => Err(LinkError::of_connect(&"no answer in time")),
-        }
+        let in_time = timeout(self.connect_timeout, connecting).await;
+        in_time.unwrap_or_else(|_| Err(LinkError::no_answer()))
     }
 
     fn tell(&self, change: Change) {
@@ -237,34 +242,36 @@ impl Supervisor {
     }
 }
 
-/// Refuses servers that accept connections but can't serve: still loading, or
-/// a replica that would answer READONLY.
-async fn check_serving(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    if let Value::ServerError(error) = connection.send_packed_command(&redis::cmd("PING")).await? {
-        return Err(error.into());
-    }
+/// Refuses servers that accept connections but can't serve: still loading, a replica that would
+/// answer READONLY, or one where the user lacks a right.
+async fn check_serving(
+    connection: &mut MultiplexedConnection,
+    rights: &Rights,
+) -> Result<(), LinkError> {
+    let pong = connection.send_packed_command(&redis::cmd("PING")).await;
+    let may_ping = match pong.map_err(|error| LinkError::of_call(&error))? {
+        Value::ServerError(error) if error.code() == "NOPERM" => false,
+        Value::ServerError(error) => return Err(LinkError::of_answer(&error)),
+        _ => true,
+    };
     // An ACL may forbid ROLE: then the first write has to find out.
-    if let Value::Array(role) = connection.send_packed_command(&redis::cmd("ROLE")).await?
+    let role = connection.send_packed_command(&redis::cmd("ROLE")).await;
+    if let Value::Array(role) = role.map_err(|error| LinkError::of_call(&error))?
         && let Some(Value::BulkString(name)) = role.first()
         && name != b"master"
     {
-        return Err((ErrorKind::Client, "this server is a replica").into());
+        return Err(LinkError::of_connect(&"this server is a replica"));
     }
-    Ok(())
-}
-
-/// A client for shared connections.
-pub(crate) fn shared_client(args: &RedisArgs) -> Result<Client, LinkError> {
-    let info = connection_info(args);
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Client::open(info.set_redis_settings(settings)).map_err(|error| LinkError::of_connect(&error))
-}
-
-/// The address with what every connection wants: no delay for small packets.
-pub(crate) fn connection_info(args: &RedisArgs) -> redis::ConnectionInfo {
-    let info = args.redis_url.info();
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    info.set_tcp_settings(tcp)
+    let Some(question) = rights.question() else {
+        return if may_ping { Ok(()) } else { Err(LinkError::denied(&["ping".to_owned()])) };
+    };
+    let answer = connection.send_packed_command(&question).await;
+    let denied = match answer.map_err(|error| LinkError::of_call(&error))? {
+        Value::ServerError(error) if error.code() == "NOPERM" => vec!["eval".to_owned()],
+        Value::ServerError(error) => return Err(LinkError::of_answer(&error)),
+        answer => Rights::denied(answer),
+    };
+    if denied.is_empty() { Ok(()) } else { Err(LinkError::denied(&denied)) }
 }
 
 /// Between half of it and all of it, so that many do not come back at once.

@@ -9,7 +9,10 @@
     reason = "only tests use this, and a test that can't have its server has to fail loudly"
 )]
 
+pub mod commands;
+mod programs;
 pub mod proxy;
+pub mod secured;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -27,6 +30,9 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::RedisArgs;
+pub use programs::valkey_server;
+use programs::{INSTALL, server_command};
+use secured::Secured;
 
 /// How long a server may take until it serves.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -46,6 +52,8 @@ pub struct Options {
     pub max_memory: Option<String>,
     /// Which server; otherwise `REDIS_SERVER_BIN`, or what is on the path.
     pub server: Option<PathBuf>,
+    /// TLS, and a user for the services.
+    pub secured: Option<Secured>,
     /// More arguments for the server, as in `["--slowlog-max-len", "10"]`.
     pub extra: Vec<String>,
 }
@@ -56,6 +64,7 @@ pub struct PrivateRedis {
     options: Options,
     directory: TempDir,
     port: u16,
+    tls_port: u16,
     running: Option<Running>,
 }
 
@@ -90,9 +99,13 @@ impl PrivateRedis {
             .prefix("private-redis-")
             .tempdir()
             .unwrap_or_else(|error| panic!("no directory for a private Redis: {error}"));
-        let mut redis = Self { options, directory, port: 0, running: None };
+        if options.secured.is_some() {
+            secured::prepare(directory.path());
+        }
+        let mut redis = Self { options, directory, port: 0, tls_port: 0, running: None };
         for _ in 0..PORT_ATTEMPTS {
             redis.port = free_port();
+            redis.tls_port = free_port();
             if redis.try_run() {
                 return redis;
             }
@@ -100,9 +113,17 @@ impl PrivateRedis {
         panic!("a private Redis did not start: {}", redis.log());
     }
 
-    /// Its address.
+    /// Its address: where it is secured, the one with TLS.
     #[must_use]
     pub fn url(&self) -> String {
+        if self.is_tls() {
+            return format!("rediss://localhost:{}", self.tls_port);
+        }
+        self.plain_url()
+    }
+
+    /// Its address without TLS, for the test itself.
+    fn plain_url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -171,7 +192,8 @@ impl PrivateRedis {
     /// When the server can't be reached.
     #[must_use]
     pub fn command(&self, command: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.url()).unwrap_or_else(|error| panic!("{error}"));
+        let client =
+            redis::Client::open(self.plain_url()).unwrap_or_else(|error| panic!("{error}"));
         let mut connection = client
             .get_connection_with_timeout(Duration::from_secs(5))
             .unwrap_or_else(|error| panic!("the private Redis is not there: {error}"));
@@ -207,6 +229,9 @@ impl PrivateRedis {
         if let Some(max) = &self.options.max_memory {
             command.args(["--maxmemory", max, "--maxmemory-policy", "noeviction"]);
         }
+        if let Some(secured) = &self.options.secured {
+            command.args(secured::arguments(secured, self.directory.path(), self.tls_port));
+        }
         command.args(&self.options.extra);
         let server = command
             .stdin(Stdio::null())
@@ -225,40 +250,6 @@ impl PrivateRedis {
     fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
     }
-}
-
-/// The Valkey server that `make tools` fetches, or the one in `VALKEY_SERVER_BIN`.
-///
-/// # Panics
-/// When it is not there.
-#[must_use]
-pub fn valkey_server() -> PathBuf {
-    let fetched = || {
-        let root =
-            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
-        root.join("target/tools/bin/valkey-server")
-    };
-    let server = std::env::var_os("VALKEY_SERVER_BIN").map_or_else(fetched, PathBuf::from);
-    if !server.is_file() {
-        panic!("{} is not there: fetch it with `make tools`", server.display());
-    }
-    server
-}
-
-const INSTALL: &str =
-    "Tests need redis-server or valkey-server on PATH, or REDIS_SERVER_BIN naming one";
-
-fn server_command() -> Command {
-    if let Some(named) = std::env::var_os("REDIS_SERVER_BIN") {
-        return Command::new(named);
-    }
-    let found = ["redis-server", "valkey-server"].into_iter().find(|name| on_path(name));
-    Command::new(found.unwrap_or_else(|| panic!("no redis-server was found. {INSTALL}")))
-}
-
-fn on_path(name: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
 /// A port below those that the kernel gives to outgoing connections: one of these could take the
@@ -372,7 +363,8 @@ mod tests {
         let other = PrivateRedis::start();
         let directory = tempfile::tempdir().unwrap();
         let options = Options::default();
-        let mut ours = PrivateRedis { options, directory, port: other.port, running: None };
+        let (port, running) = (other.port, None);
+        let mut ours = PrivateRedis { options, directory, port, tls_port: 0, running };
         assert!(!ours.try_run());
         assert_eq!(other.cli(&["PING"]), "PONG\n");
     }

@@ -1,6 +1,7 @@
 //! All around the handlers: made of the flags before anything is bound, then served.
 
-use redis_link::Link;
+use anyhow::anyhow;
+use redis_link::{Link, Rights};
 use svc_observe::Service;
 use svc_observe::admin::{self, Admin};
 use svc_observe::metrics::Metrics;
@@ -26,6 +27,8 @@ pub struct Package {
     pub services: &'static [&'static str],
     /// Its encoded `FileDescriptorSet`.
     pub descriptors: &'static [u8],
+    /// What its user at Redis has to be allowed to do.
+    pub rights: Rights,
 }
 
 /// A service in front of Redis, without its handlers.
@@ -49,10 +52,10 @@ impl Front {
         package: Package,
         args: &FrontArgs,
     ) -> anyhow::Result<Self> {
-        let security = Security::start(&args.security, package.name).await?;
+        let security = checked(args, package.name).await?;
         // Before the link: handles that are taken earlier record nothing.
         let metrics = Metrics::install(service, args.observe.max_names())?;
-        let link = Link::start(&args.redis)?;
+        let link = Link::start_with(&args.redis, package.rights)?;
         metrics.add_collector(Guarded(security.clone()));
         let admin = admin::bind(args.observe.admin_listen).await?;
         Ok(Self { package, link, security, metrics, admin })
@@ -108,6 +111,20 @@ impl Front {
             admin.stop().await;
         }
         Ok(served?)
+    }
+}
+
+/// Everything that is wrong with flags and files, at once.
+async fn checked(args: &FrontArgs, domain: &'static str) -> anyhow::Result<Security> {
+    let redis = args.redis.problems();
+    let security = Security::start(&args.security, domain).await;
+    let mut wrong: Vec<String> = redis.iter().map(ToString::to_string).collect();
+    match security {
+        Ok(security) if wrong.is_empty() => Ok(security),
+        security => {
+            wrong.extend(security.err().map(|error| error.to_string()));
+            Err(anyhow!(wrong.join("\n")))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod groups;
 mod keys;
 mod read;
 mod retention;
+pub mod rights;
 mod scripts;
 mod shape;
 mod state;

@@ -18,6 +18,7 @@ mod gauges;
 mod keeper;
 pub mod keys;
 pub mod record;
+pub mod rights;
 pub mod scripts;
 mod send;
 mod send_work;

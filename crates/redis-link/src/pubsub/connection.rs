@@ -9,14 +9,18 @@ use std::{
 
 use futures::StreamExt;
 use redis::{
-    Client, RedisError, Value,
-    aio::{PubSubSink, PubSubStream},
+    ProtocolVersion, RedisError, Value,
+    aio::{PubSub, PubSubSink, PubSubStream},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, warn};
 
 use super::Shared;
-use crate::supervisor::{first_backoff, jittered, next_backoff};
+use crate::{
+    LinkError,
+    access::Access,
+    supervisor::{first_backoff, jittered, next_backoff},
+};
 
 /// How often the connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +30,7 @@ const CHUNK: usize = 1_000;
 
 pub(super) struct Keeper {
     shared: Weak<Shared>,
-    client: Client,
+    access: Access,
     time_limit: Duration,
 }
 
@@ -42,15 +46,15 @@ enum Lost {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Weak<Shared>, client: Client, time_limit: Duration) -> Self {
-        Self { shared, client, time_limit }
+    pub(super) fn new(shared: Weak<Shared>, access: Access, time_limit: Duration) -> Self {
+        Self { shared, access, time_limit }
     }
 
     pub(super) async fn run(self, mut changes: mpsc::UnboundedReceiver<Arc<str>>) {
         let mut backoff = first_backoff();
         let mut failed_before = false;
         while self.shared.strong_count() > 0 {
-            match timeout(self.time_limit, self.client.get_async_pubsub()).await {
+            match timeout(self.time_limit, self.connect()).await {
                 Ok(Ok(pubsub)) => {
                     (backoff, failed_before) = (first_backoff(), false);
                     let (sink, stream) = pubsub.split();
@@ -61,7 +65,8 @@ impl Keeper {
                 }
                 Ok(Err(error)) if !failed_before => {
                     failed_before = true;
-                    warn!(%error, "pub/sub connection can't be made, trying on");
+                    let reason = error.detail();
+                    warn!(reason, "pub/sub connection can't be made, trying on");
                 }
                 Ok(Err(error)) => debug!(%error, "pub/sub connection still can't be made"),
                 Err(_) => debug!("pub/sub connection can't be made in time"),
@@ -69,6 +74,11 @@ impl Keeper {
             tokio::time::sleep(jittered(backoff)).await;
             backoff = next_backoff(backoff);
         }
+    }
+
+    async fn connect(&self) -> Result<PubSub, LinkError> {
+        let client = self.access.client(ProtocolVersion::RESP3).await?;
+        client.get_async_pubsub().await.map_err(|error| LinkError::of_connecting(&error))
     }
 
     /// Serves one connection until it is lost (an error) or nobody is left.

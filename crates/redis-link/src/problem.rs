@@ -1,0 +1,25 @@
+//! What is wrong with the flags and the files that they name: every problem with its flag and with
+//! what would be right. Never the content of a secret.
+
+use std::fmt;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// The flag, as in `--redis-ca`.
+    pub flag: &'static str,
+    /// What is wrong with it and what would be right.
+    pub what: String,
+}
+
+impl Problem {
+    pub(crate) fn new(flag: &'static str, what: impl Into<String>) -> Self {
+        Self { flag, what: what.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.flag, self.what)
+    }
+}
