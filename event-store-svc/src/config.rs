@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use svc_front::FrontArgs;
+use svc_runtime::config::listen;
 
 use crate::grpc::Limits;
 
@@ -17,7 +18,7 @@ const REQUEST_BYTES: usize = 64 << 20;
 #[command(name = "event-store-svc", version, max_term_width = 100)]
 pub struct Config {
     /// Where to serve gRPC: an address and a port; port 0 takes a free one.
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:50051")]
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:50051", value_parser = listen)]
     pub listen: SocketAddr,
 
     /// How many bytes an event's data may have: 1 to 16777216.

@@ -14,7 +14,7 @@ pub mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use svc_front::{Front, Package, Service};
+use svc_front::{Checked, Front, Given, Package, Service};
 use svc_runtime::serve::ServeOptions;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -37,6 +37,11 @@ const PACKAGE: Package = Package {
     descriptors: proto::eventstore::v1::FILE_DESCRIPTOR_SET,
     rights: store::redis::rights::RIGHTS,
 };
+
+/// `--check`: checks the configuration, with all that it names and Redis, and says what it found.
+pub async fn check(config: &Config, given: &Given) -> Checked {
+    svc_front::check(given, &config.front, &PACKAGE).await
+}
 
 /// Checks the configuration, with all that it names, and makes what the service runs in.
 ///

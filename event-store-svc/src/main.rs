@@ -1,9 +1,11 @@
 //! event-store-svc: parses its flags, starts telemetry, runs.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
-use clap::Parser as _;
 use event_store_svc::config::Config;
-use event_store_svc::{SERVICE, serve, start};
+use event_store_svc::{SERVICE, check, serve, start};
+use svc_front::parse;
 use svc_observe::telemetry;
 use svc_runtime::shutdown::Shutdown;
 use svc_runtime::threads;
@@ -13,9 +15,14 @@ use tokio::net::TcpListener;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
-    threads::runtime()?.block_on(run(config))
+fn main() -> anyhow::Result<ExitCode> {
+    let (config, given) = parse::<Config>();
+    threads::runtime()?.block_on(async {
+        if config.front.check {
+            return Ok(check(&config, &given).await.tell());
+        }
+        run(config).await.map(|()| ExitCode::SUCCESS)
+    })
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use svc_front::FrontArgs;
+use svc_runtime::config::listen;
 
 use crate::grpc::Limits;
 
@@ -19,7 +20,7 @@ const REQUEST_BYTES: usize = 64 << 20;
 #[command(mut_arg("admin_listen", |arg| arg.default_value("0.0.0.0:9091")))]
 pub struct Config {
     /// Where to serve gRPC: an address and a port; port 0 takes a free one.
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:50052")]
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:50052", value_parser = listen)]
     pub listen: SocketAddr,
 
     /// How many bytes a message's body may have: 1 to 16777216.

@@ -11,7 +11,7 @@ pub mod queue;
 
 use std::time::Duration;
 
-use svc_front::{Front, Package, Service};
+use svc_front::{Checked, Front, Given, Package, Service};
 use svc_runtime::serve::ServeOptions;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -32,6 +32,11 @@ const PACKAGE: Package = Package {
     descriptors: proto::messagequeue::v1::FILE_DESCRIPTOR_SET,
     rights: queue::redis::rights::RIGHTS,
 };
+
+/// `--check`: checks the configuration, with all that it names and Redis, and says what it found.
+pub async fn check(config: &Config, given: &Given) -> Checked {
+    svc_front::check(given, &config.front, &PACKAGE).await
+}
 
 /// Checks the configuration, with all that it names, and makes what the service runs in.
 ///

@@ -1,9 +1,11 @@
 //! message-queue-svc: parses its flags, starts telemetry, runs.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
-use clap::Parser as _;
 use message_queue_svc::config::Config;
-use message_queue_svc::{SERVICE, serve, start};
+use message_queue_svc::{SERVICE, check, serve, start};
+use svc_front::parse;
 use svc_observe::telemetry;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -13,12 +15,15 @@ use tokio::net::TcpListener;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
+async fn main() -> anyhow::Result<ExitCode> {
+    let (config, given) = parse::<Config>();
+    if config.front.check {
+        return Ok(check(&config, &given).await.tell());
+    }
     let telemetry = telemetry::init(SERVICE, &config.front.runtime, &config.front.observe.trace)?;
     let served = bind_and_serve(config).await;
     telemetry.finish().await;
-    served
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 async fn bind_and_serve(config: Config) -> anyhow::Result<()> {

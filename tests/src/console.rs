@@ -107,7 +107,8 @@ pub struct Printed {
 }
 
 /// Runs examples in one shell in a folder, after `replace`ments (such as documented ports by real
-/// ones), with the fetched tools on the path. Answers what each printed.
+/// ones), with the fetched tools and the built programs on the path. Answers what each
+/// printed.
 ///
 /// # Errors
 /// When the shell can't be run, or ends before the last of them.
@@ -126,11 +127,12 @@ pub async fn run(
         script.push_str(&format!("{command}\necho; echo \"{MARK} $EPOCHREALTIME\"\n"));
     }
     let tools = programs::repository().join("target/tools/bin");
+    let programs = programs::folder()?;
     let path = std::env::var("PATH").unwrap_or_default();
     let mut started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let mut shell = Command::new("bash")
         .current_dir(folder)
-        .env("PATH", format!("{}:{path}", tools.display()))
+        .env("PATH", format!("{}:{}:{path}", tools.display(), programs.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -38,8 +38,9 @@ async fn the_commands_of_the_documents_print_what_is_shown() {
         if examples.is_empty() {
             continue;
         }
-        let system = System::shop().await.unwrap();
-        let mut places = BTreeMap::new();
+        let mut system = System::shop().await.unwrap();
+        let redis = format!("127.0.0.1:{}", system.redis().port());
+        let mut places = BTreeMap::from([("localhost:6379".to_owned(), redis)]);
         for (port, name) in [("50051", EVENT_STORE), ("50052", MESSAGE_QUEUE), ("5000", GATEWAY)] {
             let real = system.url(name).unwrap().replace("http://", "");
             for host in ["localhost", "127.0.0.1"] {

@@ -14,7 +14,7 @@ use system_tests::console;
 use system_tests::failure::Failure;
 use system_tests::programs;
 use system_tests::system::System;
-use system_tests::topology::{EVENT_STORE, MESSAGE_QUEUE};
+use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE, WORKERS};
 use system_tests::watch;
 use tonic::{Code, Status};
 
@@ -22,15 +22,22 @@ const SERVICES: [&str; 2] = [EVENT_STORE, MESSAGE_QUEUE];
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn services(redis: PrivateRedis) -> System {
+    with(redis, &SERVICES).await
+}
+
+/// These programs; both services are among them.
+async fn with(redis: PrivateRedis, names: &[&str]) -> System {
     let flags = redis.secured_flags();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let arguments = SERVICES.map(|name| (name, &flags[..]));
-    System::with_arguments(redis, &SERVICES, &arguments).await.unwrap()
+    System::with_arguments(redis, names, &arguments).await.unwrap()
 }
 
 #[tokio::test]
 async fn every_call_works_over_tls_with_the_rights_of_the_deployed_user() {
-    let mut system = services(PrivateRedis::start_secured(Secured::default())).await;
+    // With the shop, as the book was written.
+    let all: Vec<&str> = SERVICES.into_iter().chain([GATEWAY]).chain(WORKERS).collect();
+    let mut system = with(PrivateRedis::start_secured(Secured::default()), &all).await;
     let book = programs::repository().join("docs/grpcurl.md");
     let examples = console::examples(&std::fs::read_to_string(book).unwrap());
     let places: BTreeMap<String, String> = [("50051", EVENT_STORE), ("50052", MESSAGE_QUEUE)]
@@ -38,9 +45,9 @@ async fn every_call_works_over_tls_with_the_rights_of_the_deployed_user() {
             (format!("localhost:{port}"), system.url(name).unwrap().replace("http://", ""))
         })
         .into();
-    let printed = console::run(&examples, &places).await.unwrap();
+    let printed = console::run(&examples, &places, programs::repository()).await.unwrap();
     for (example, printed) in examples.iter().zip(printed) {
-        console::compare(example, &printed).unwrap();
+        console::compare(example, &printed.text).unwrap();
     }
     // The sweeps of both have been through as well.
     let redis = &*system.redis();

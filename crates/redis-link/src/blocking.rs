@@ -1,7 +1,10 @@
 //! Connections of their own for commands that block (BRPOPLPUSH, WAIT), from
 //! a bounded pool: on a shared connection they would hold up everybody.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use deadpool::{
     Runtime,
@@ -14,6 +17,7 @@ use crate::{
     Call, LinkError, RedisArgs,
     access::Access,
     link::{invoke, send},
+    meter::Meter,
 };
 
 /// Makes connections for the pool, and looks at them before they are used again.
@@ -50,10 +54,15 @@ pub struct Blocking {
     /// How long an answer may take beyond the time that the command blocks.
     grace: Duration,
     connect_timeout: Duration,
+    meter: Arc<Meter>,
 }
 
 impl Blocking {
-    pub(crate) fn new(args: &RedisArgs, access: Access) -> Result<Self, LinkError> {
+    pub(crate) fn new(
+        args: &RedisArgs,
+        access: Access,
+        meter: Arc<Meter>,
+    ) -> Result<Self, LinkError> {
         let size = usize::from(args.redis_blocking_connections.max(1));
         // No response timeout: every call here brings its own.
         let config = AsyncConnectionConfig::new()
@@ -69,6 +78,7 @@ impl Blocking {
             size,
             grace: args.redis_response_timeout,
             connect_timeout: args.redis_connect_timeout,
+            meter,
         })
     }
 
@@ -76,6 +86,27 @@ impl Blocking {
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// How many connections are in use, and how many are open and idle.
+    #[must_use]
+    pub fn usage(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size.saturating_sub(status.available), status.available)
+    }
+
+    fn lend(&self, object: Object<Manager>) -> BlockingConnection {
+        let (grace, meter) = (self.grace, Arc::clone(&self.meter));
+        BlockingConnection { object: Some(object), grace, meter }
+    }
+
+    fn not_taken(&self, error: PoolError<LinkError>) -> LinkError {
+        let error = match error {
+            PoolError::Backend(error) => error,
+            error => LinkError::of_connect(&error),
+        };
+        self.meter.failed(&error);
+        error
     }
 
     /// A connection, as soon as one is free or can be opened.
@@ -89,8 +120,8 @@ impl Blocking {
             create: Some(self.connect_timeout),
             recycle: Some(self.connect_timeout),
         };
-        let object = self.pool.timeout_get(&timeouts).await.map_err(not_taken)?;
-        Ok(BlockingConnection { object: Some(object), grace: self.grace })
+        let taken = self.pool.timeout_get(&timeouts).await;
+        taken.map(|object| self.lend(object)).map_err(|error| self.not_taken(error))
     }
 
     /// Takes a connection that is free, or that may still be opened, without
@@ -105,17 +136,10 @@ impl Blocking {
             recycle: Some(self.connect_timeout),
         };
         match self.pool.timeout_get(&timeouts).await {
-            Ok(object) => Ok(Some(BlockingConnection { object: Some(object), grace: self.grace })),
+            Ok(object) => Ok(Some(self.lend(object))),
             Err(PoolError::Timeout(TimeoutType::Wait)) => Ok(None),
-            Err(error) => Err(not_taken(error)),
+            Err(error) => Err(self.not_taken(error)),
         }
-    }
-}
-
-fn not_taken(error: PoolError<LinkError>) -> LinkError {
-    match error {
-        PoolError::Backend(error) => error,
-        error => LinkError::of_connect(&error),
     }
 }
 
@@ -135,6 +159,7 @@ impl std::fmt::Debug for Blocking {
 pub struct BlockingConnection {
     object: Option<Object<Manager>>,
     grace: Duration,
+    meter: Arc<Meter>,
 }
 
 impl BlockingConnection {
@@ -146,7 +171,9 @@ impl BlockingConnection {
     pub async fn query_blocking(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, LinkError> {
         let limit = block + self.grace;
         let mut under_way = self.begin()?;
+        let begun = Instant::now();
         let answer = timeout(limit, send(&mut under_way, cmd)).await;
+        self.meter.commanded(cmd, begun);
         self.finish(under_way, answer.unwrap_or_else(|_| Err(LinkError::timed_out())))
     }
 
@@ -166,7 +193,9 @@ impl BlockingConnection {
     pub async fn invoke(&mut self, call: &Call<'_>) -> Result<Value, LinkError> {
         let limit = self.grace;
         let mut under_way = self.begin()?;
+        let begun = Instant::now();
         let answer = timeout(limit, invoke(&mut under_way, call)).await;
+        Meter::called(call, begun);
         self.finish(under_way, answer.unwrap_or_else(|_| Err(LinkError::timed_out())))
     }
 
@@ -181,6 +210,9 @@ impl BlockingConnection {
         under_way: UnderWay,
         answer: Result<T, LinkError>,
     ) -> Result<T, LinkError> {
+        if let Err(error) = &answer {
+            self.meter.failed(error);
+        }
         match &answer {
             Err(error) if error.is_bad_connection() => drop(under_way),
             _ => self.object = under_way.done(),

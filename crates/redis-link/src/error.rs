@@ -48,6 +48,7 @@ pub enum LinkError {
 pub struct Detail {
     text: Arc<str>,
     bad_connection: bool,
+    forbidden: bool,
 }
 
 impl LinkError {
@@ -143,7 +144,8 @@ impl LinkError {
             // This server will not serve this connection; another may. NOPERM: rights were taken
             // away, and connecting anew tells which are missing.
             "LOADING" | "READONLY" | "MASTERDOWN" | "NOAUTH" | "NOPERM" | "UNBLOCKED" => {
-                Self::Unavailable(Some(detail(error, true)))
+                let detail = Detail { forbidden: code == "NOPERM", ..detail(error, true) };
+                Self::Unavailable(Some(detail))
             }
             // It will, later, and connecting anew would not make it sooner.
             "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "NOREPLICAS" => {
@@ -151,6 +153,15 @@ impl LinkError {
             }
             "OOM" | "MISCONF" => Self::Full(detail(error, false)),
             _ => Self::Refused { code: code.into(), detail: detail(error, false) },
+        }
+    }
+
+    /// Whether Redis answered that it does not do this, or not for this user.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Unavailable(detail) => detail.as_ref().is_some_and(|detail| detail.forbidden),
+            Self::OutcomeUnknown(_) | Self::Full(_) | Self::Protocol(_) => false,
         }
     }
 
@@ -167,5 +178,5 @@ impl LinkError {
 }
 
 fn detail(error: &dyn std::fmt::Display, bad_connection: bool) -> Detail {
-    Detail { text: error.to_string().into(), bad_connection }
+    Detail { text: error.to_string().into(), bad_connection, forbidden: false }
 }

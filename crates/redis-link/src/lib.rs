@@ -13,6 +13,8 @@ pub mod config;
 pub mod durability;
 pub mod error;
 pub mod link;
+mod meter;
+pub mod probe;
 pub mod problem;
 pub mod pubsub;
 pub mod rights;
@@ -24,9 +26,10 @@ pub mod values;
 
 pub use blocking::{Blocking, BlockingConnection};
 pub use config::{RedisArgs, RedisUrl};
-pub use durability::Durability;
+pub use durability::{Durability, Need};
 pub use error::LinkError;
 pub use link::{Lane, Link};
+pub use probe::Probe;
 pub use problem::Problem;
 pub use pubsub::{Bell, Bells, Mail, Mailbox};
 /// The building blocks of commands, so that services need not name the crate.

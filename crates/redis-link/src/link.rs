@@ -1,8 +1,11 @@
 //! The shared connections: send a command, get its answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
@@ -12,6 +15,7 @@ use tracing::debug;
 use crate::{
     Bells, Blocking, Call, LinkError, RedisArgs, Rights,
     access::Access,
+    meter::Meter,
     supervisor::{Change, Slot},
 };
 
@@ -54,9 +58,12 @@ impl Link {
     /// When the configuration can't be used at all.
     pub fn start_with(args: &RedisArgs, rights: Rights) -> Result<Self, LinkError> {
         let access = Access::new(args);
+        let meter = Arc::new(Meter::default());
         let (changes, change_rx) = mpsc::unbounded_channel();
         let slots = (0..usize::from(args.redis_connections.max(1)))
-            .map(|index| Slot::start(index, args, access.clone(), rights, changes.clone()))
+            .map(|index| {
+                Slot::start(index, args, access.clone(), rights, meter.clone(), changes.clone())
+            })
             .collect::<Vec<_>>();
         let (ready_tx, ready) = watch::channel(false);
         let (generation_tx, generation) = watch::channel(0);
@@ -67,8 +74,8 @@ impl Link {
                 next: AtomicUsize::new(0),
                 ready,
                 generation,
-                blocking: Blocking::new(args, access.clone())?,
-                bells: Bells::start(access, args.redis_connect_timeout),
+                blocking: Blocking::new(args, access.clone(), meter.clone())?,
+                bells: Bells::start(access, args.redis_connect_timeout, meter),
                 min_replicas: args.redis_min_replicas,
             }),
         })
@@ -181,8 +188,8 @@ impl Link {
     ) -> Option<Result<Value, LinkError>> {
         let count = self.inner.slots.len() as u64;
         let slot = &self.inner.slots[usize::try_from(connection % count).unwrap_or(0)];
-        let (epoch, mut shared) = slot.get().filter(|(epoch, _)| *epoch == connection / count)?;
-        Some(SlotRef { slot }.judge(epoch, invoke(&mut shared, call).await))
+        let (epoch, shared) = slot.get().filter(|(epoch, _)| *epoch == connection / count)?;
+        Some(SlotRef { slot }.invoke_over(epoch, shared, call).await)
     }
 
     fn any(&self) -> SlotRef<'_> {
@@ -244,33 +251,52 @@ struct SlotRef<'a> {
 }
 
 impl SlotRef<'_> {
+    fn current(&self) -> Result<(u64, MultiplexedConnection), LinkError> {
+        self.slot.get().ok_or_else(|| self.counted(LinkError::not_connected()))
+    }
+
     async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
-        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
-        self.judge(epoch, send(&mut connection, cmd).await)
+        let (epoch, mut connection) = self.current()?;
+        let begun = Instant::now();
+        let answer = send(&mut connection, cmd).await;
+        self.slot.meter().commanded(cmd, begun);
+        self.judge(epoch, answer)
     }
 
     async fn query_if_allowed(&self, cmd: &Cmd) -> Result<Option<Value>, LinkError> {
-        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
-        let answer = match connection.send_packed_command(cmd).await {
-            Ok(Value::ServerError(error)) if error.code() == "NOPERM" => Ok(None),
-            Ok(Value::ServerError(error)) => Err(LinkError::of_answer(&error)),
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) => Err(LinkError::of_call(&error)),
+        let (epoch, mut connection) = self.current()?;
+        let begun = Instant::now();
+        let answer = send(&mut connection, cmd).await;
+        self.slot.meter().commanded(cmd, begun);
+        let answer = match answer {
+            Err(error) if error.is_refusal() => Ok(None),
+            answer => answer.map(Some),
         };
-        match self.judge(epoch, answer) {
-            Err(LinkError::Refused { .. }) => Ok(None),
-            answer => answer,
-        }
+        self.judge(epoch, answer)
     }
 
     async fn invoke(&self, call: &Call<'_>) -> Result<Value, LinkError> {
-        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
-        self.judge(epoch, invoke(&mut connection, call).await)
+        let (epoch, connection) = self.current()?;
+        self.invoke_over(epoch, connection, call).await
+    }
+
+    async fn invoke_over(
+        &self,
+        epoch: u64,
+        mut connection: MultiplexedConnection,
+        call: &Call<'_>,
+    ) -> Result<Value, LinkError> {
+        let begun = Instant::now();
+        let answer = invoke(&mut connection, call).await;
+        Meter::called(call, begun);
+        self.judge(epoch, answer)
     }
 
     async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>, LinkError> {
-        let (epoch, mut connection) = self.slot.get().ok_or_else(LinkError::not_connected)?;
+        let (epoch, mut connection) = self.current()?;
+        let begun = Instant::now();
         let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        self.slot.meter().piped(begun);
         let answers = answers.map_err(|error| LinkError::of_call(&error));
         let answers = self.judge(epoch, answers)?;
         for answer in &answers {
@@ -281,13 +307,18 @@ impl SlotRef<'_> {
         Ok(answers)
     }
 
-    /// Has a bad connection replaced.
+    /// Has a bad connection replaced, and counts what failed.
     fn judge<T>(&self, epoch: u64, result: Result<T, LinkError>) -> Result<T, LinkError> {
         match &result {
             Err(error) if error.is_bad_connection() => self.slot.fault(epoch, "a call failed"),
             _ => self.slot.answered(),
         }
-        result
+        result.map_err(|error| self.counted(error))
+    }
+
+    fn counted(&self, error: LinkError) -> LinkError {
+        self.slot.meter().failed(&error);
+        error
     }
 }
 

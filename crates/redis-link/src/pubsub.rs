@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use crate::access::Access;
+use crate::{access::Access, meter::Meter};
 
 /// The channels of a process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,10 +47,10 @@ struct Rung {
 }
 
 impl Bells {
-    pub(crate) fn start(access: Access, time_limit: Duration) -> Self {
+    pub(crate) fn start(access: Access, time_limit: Duration, meter: Arc<Meter>) -> Self {
         let (changed, changes) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared { channels: Mutex::default(), changed });
-        let keeper = connection::Keeper::new(Arc::downgrade(&shared), access, time_limit);
+        let keeper = connection::Keeper::new(Arc::downgrade(&shared), access, time_limit, meter);
         tokio::spawn(keeper.run(changes));
         Self { shared }
     }

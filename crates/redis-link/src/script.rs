@@ -1,33 +1,43 @@
 //! Lua scripts: hashed once, called by hash, loaded when Redis has forgotten
 //! them.
 
+use std::sync::OnceLock;
+
+use metrics::Histogram;
 use redis::{Arg, Cmd, ToRedisArgs};
+
+use crate::meter::Meter;
 
 /// A script. Make it once, in a `LazyLock`.
 ///
 /// Start the source with `#!lua`, so that a full Redis refuses it before it
 /// wrote anything; with `#!lua flags=allow-oom` where it must run on a full
 /// one; with `#!lua flags=no-writes` where it only reads (Redis 7.0).
-#[derive(Debug)]
 pub struct Script {
     name: &'static str,
     source: String,
     hash: String,
+    /// Taken with the first call: a recorder is there by then.
+    round_trips: OnceLock<Histogram>,
 }
 
 impl Script {
-    /// A script called `name` in logs.
+    /// A script called `name` in logs and metrics.
     #[must_use]
     pub fn new(name: &'static str, source: &'static str) -> Self {
         let source = compact(source);
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { name, source, hash }
+        Self { name, source, hash, round_trips: OnceLock::new() }
     }
 
     /// Its name in logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(crate) fn round_trips(&self) -> &Histogram {
+        self.round_trips.get_or_init(|| Meter::of_script(self.name))
     }
 
     pub(crate) fn load(&self) -> Cmd {
@@ -69,6 +79,12 @@ impl Script {
             cmd.arg(key);
         }
         Call { script: self, cmd }
+    }
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Script").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

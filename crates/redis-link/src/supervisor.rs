@@ -16,7 +16,7 @@ use redis::{
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, info, warn};
 
-use crate::{LinkError, Rights, access::Access, config::RedisArgs};
+use crate::{LinkError, Rights, access::Access, config::RedisArgs, meter::Meter};
 
 /// The longest pause between two attempts to connect, before jitter.
 const BACKOFF_CAP: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ pub(crate) struct Slot {
     /// Counts answers: a connection with a long backlog is slow, not dead.
     answers: AtomicU64,
     faults: mpsc::UnboundedSender<Fault>,
+    meter: Arc<Meter>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,11 +68,12 @@ impl Slot {
         args: &RedisArgs,
         access: Access,
         rights: Rights,
+        meter: Arc<Meter>,
         changes: mpsc::UnboundedSender<(usize, Change)>,
     ) -> Arc<Self> {
         let (faults, fault_rx) = mpsc::unbounded_channel();
-        let slot =
-            Arc::new(Self { current: RwLock::new(None), answers: AtomicU64::new(0), faults });
+        let current = RwLock::new(None);
+        let slot = Arc::new(Self { current, answers: AtomicU64::new(0), faults, meter });
         let supervisor = Supervisor {
             index,
             slot: Arc::downgrade(&slot),
@@ -81,6 +83,7 @@ impl Slot {
             connect_timeout: args.redis_connect_timeout,
             changes,
             epoch: 0,
+            was_up: false,
         };
         tokio::spawn(supervisor.run(fault_rx));
         slot
@@ -90,6 +93,10 @@ impl Slot {
     pub(crate) fn get(&self) -> Option<(u64, MultiplexedConnection)> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.as_ref().map(|current| (current.epoch, current.connection.clone()))
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -126,6 +133,7 @@ struct Supervisor {
     connect_timeout: Duration,
     changes: mpsc::UnboundedSender<(usize, Change)>,
     epoch: u64,
+    was_up: bool,
 }
 
 impl Supervisor {
@@ -153,6 +161,10 @@ impl Supervisor {
             let Some(slot) = self.slot.upgrade() else {
                 return;
             };
+            if self.was_up {
+                slot.meter.reconnected();
+            }
+            self.was_up = true;
             slot.set(Current { epoch: self.epoch, connection: connection.clone() });
             drop(slot);
             info!(connection = self.index, "connected to redis");
@@ -223,23 +235,32 @@ impl Supervisor {
             .set_pipeline_buffer_size(PIPELINE_BUFFER)
             .set_write_backpressure_boundary(WRITE_BUFFER)
             .set_push_sender(on_push);
-        let connecting = async {
-            let client = self.access.client(ProtocolVersion::RESP3).await?;
-            let mut connection = client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await
-                .map_err(|error| LinkError::of_connecting(&error))?;
-            check_serving(&mut connection, &self.rights).await?;
-            Ok(connection)
-        };
-        let in_time = timeout(self.connect_timeout, connecting).await;
-        in_time.unwrap_or_else(|_| Err(LinkError::no_answer()))
+        connect(&self.access, &self.rights, &config, self.connect_timeout).await
     }
 
     fn tell(&self, change: Change) {
         // Nobody listens any more only while everything is being dropped.
         let _ = self.changes.send((self.index, change));
     }
+}
+
+/// Connects, as who the flags say, to a server that serves.
+pub(crate) async fn connect(
+    access: &Access,
+    rights: &Rights,
+    config: &AsyncConnectionConfig,
+    limit: Duration,
+) -> Result<MultiplexedConnection, LinkError> {
+    let connecting = async {
+        let client = access.client(ProtocolVersion::RESP3).await?;
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(config)
+            .await
+            .map_err(|error| LinkError::of_connecting(&error))?;
+        check_serving(&mut connection, rights).await?;
+        Ok(connection)
+    };
+    timeout(limit, connecting).await.unwrap_or_else(|_| Err(LinkError::no_answer()))
 }
 
 /// Refuses servers that accept connections but can't serve: still loading, a replica that would

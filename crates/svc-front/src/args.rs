@@ -9,6 +9,11 @@ use svc_security::SecurityArgs;
 /// Flags of a service in front of Redis.
 #[derive(Args, Clone, Debug)]
 pub struct FrontArgs {
+    /// Do not serve: print what is in force and where it comes from (secrets masked), read every file,
+    /// and see whether Redis can be used. Ends with 0 if all is well, else with 1. Default: serve.
+    #[arg(long, env = "CHECK")]
+    pub check: bool,
+
     /// Redis.
     #[command(flatten)]
     pub redis: RedisArgs,

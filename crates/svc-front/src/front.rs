@@ -16,7 +16,7 @@ use tonic::service::RoutesBuilder;
 use tower::layer::util::Stack;
 
 use crate::FrontArgs;
-use crate::collect::Guarded;
+use crate::collect::{Guarded, RedisServer};
 
 /// What a service serves.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +52,14 @@ impl Front {
         package: Package,
         args: &FrontArgs,
     ) -> anyhow::Result<Self> {
-        let security = checked(args, package.name).await?;
+        let (security, wrong) = checked(args, package.name).await;
+        let security = security.filter(|_| wrong.is_empty());
+        let security = security.ok_or_else(|| anyhow!(wrong.join("\n")))?;
         // Before the link: handles that are taken earlier record nothing.
         let metrics = Metrics::install(service, args.observe.max_names())?;
         let link = Link::start_with(&args.redis, package.rights)?;
         metrics.add_collector(Guarded(security.clone()));
+        metrics.add_collector(RedisServer(link.clone()));
         let admin = admin::bind(args.observe.admin_listen).await?;
         Ok(Self { package, link, security, metrics, admin })
     }
@@ -114,18 +117,27 @@ impl Front {
     }
 }
 
-/// Everything that is wrong with flags and files, at once.
-async fn checked(args: &FrontArgs, domain: &'static str) -> anyhow::Result<Security> {
-    let redis = args.redis.problems();
-    let security = Security::start(&args.security, domain).await;
-    let mut wrong: Vec<String> = redis.iter().map(ToString::to_string).collect();
-    match security {
-        Ok(security) if wrong.is_empty() => Ok(security),
-        security => {
-            wrong.extend(security.err().map(|error| error.to_string()));
-            Err(anyhow!(wrong.join("\n")))
+/// What guards the service, and everything that is wrong with flags and files, one a line.
+pub(crate) async fn checked(
+    args: &FrontArgs,
+    domain: &'static str,
+) -> (Option<Security>, Vec<String>) {
+    let mut wrong: Vec<String> = args.redis.problems().iter().map(ToString::to_string).collect();
+    let security = match Security::start(&args.security, domain).await {
+        Ok(security) => Some(security),
+        Err(error) => {
+            wrong.extend(error.problems.iter().map(ToString::to_string));
+            None
         }
+    };
+    let runtime = &args.runtime;
+    if !runtime.shutdown_delay.is_zero() && runtime.shutdown_delay >= runtime.shutdown_timeout {
+        wrong.push(format!(
+            "--shutdown-delay: is part of --shutdown-timeout ({:?}): has to be shorter",
+            runtime.shutdown_timeout
+        ));
     }
+    (security, wrong)
 }
 
 /// Ready means that Redis can be asked.

@@ -3,9 +3,13 @@
 //! traces, the admin port, readiness, serving and stopping.
 
 mod args;
+mod check;
 mod collect;
 mod front;
+mod given;
 
 pub use args::FrontArgs;
+pub use check::{Checked, check};
 pub use front::{Front, Package};
+pub use given::{Given, parse};
 pub use svc_observe::Service;

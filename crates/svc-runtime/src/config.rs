@@ -1,6 +1,7 @@
 //! The flags that every service has, and parsers for kinds of values that
 //! several of them take. Each flag has an environment variable of the same name.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -42,6 +43,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Parses an address to listen on.
+///
+/// # Errors
+/// When it is none, with an example of what would be.
+pub fn listen(value: &str) -> Result<SocketAddr, String> {
+    value.parse().map_err(|_| "must be an address and a port, as in 0.0.0.0:50051".to_owned())
 }
 
 /// Parses a duration such as `500ms`, `30s` or `1h 30m`.

@@ -5,6 +5,7 @@
 //! ever waits on a timer: an idle lane runs a lone item at once, a busy one runs large batches.
 //! The input of a lane is bounded, and a lane without work is none.
 
+mod meter;
 mod place;
 
 use std::collections::VecDeque;
@@ -12,10 +13,12 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot};
 
+use meter::Meter;
 use place::Place;
 
 /// What a lane does with a batch.
@@ -86,6 +89,8 @@ pub enum InEpoch<W: LaneWork> {
 /// How large batches get, and how much waits for them.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneOptions {
+    /// The kind of work, in metrics.
+    pub name: &'static str,
     /// Items in a batch at most; a single larger one runs alone.
     pub max_items: usize,
     /// Bytes in a batch at most; a single larger one runs alone.
@@ -101,7 +106,14 @@ pub struct LaneOptions {
 
 impl Default for LaneOptions {
     fn default() -> Self {
-        Self { max_items: 1_000, max_bytes: 1 << 20, capacity: 4_096, depth: 2, overlap: false }
+        Self {
+            name: "other",
+            max_items: 1_000,
+            max_bytes: 1 << 20,
+            capacity: 4_096,
+            depth: 2,
+            overlap: false,
+        }
     }
 }
 
@@ -132,6 +144,8 @@ struct Lane<W: LaneWork> {
     queue: VecDeque<Queued<W>>,
     /// What the items of the queue count.
     waiting: usize,
+    /// Since when the first of the queue waits; a little less where it was left over by a batch.
+    since: Option<Instant>,
     under_way: usize,
     /// Rung when a batch was taken out of the queue.
     room: Arc<Notify>,
@@ -144,6 +158,7 @@ impl<W: LaneWork> Default for Lane<W> {
         Self {
             queue: VecDeque::new(),
             waiting: 0,
+            since: None,
             under_way: 0,
             room: Arc::default(),
             enough: Arc::default(),
@@ -161,6 +176,7 @@ struct Shared<W: LaneWork> {
     /// Looked at and changed under the lock of the entry only, never across an await.
     lanes: DashMap<W::Key, Lane<W>>,
     options: LaneOptions,
+    meter: Meter,
 }
 
 impl<W: LaneWork> Debug for Lanes<W> {
@@ -190,9 +206,10 @@ impl<A> Pending<A> {
 }
 
 impl<W: LaneWork> Lanes<W> {
-    /// Lanes that run `work`.
+    /// Lanes that run `work`. Where there is to be a recorder of metrics, it has to be there already.
     pub fn new(work: W, options: LaneOptions) -> Self {
-        Self { shared: Arc::new(Shared { work, lanes: DashMap::new(), options }) }
+        let meter = Meter::new(options.name);
+        Self { shared: Arc::new(Shared { work, lanes: DashMap::new(), options, meter }) }
     }
 
     /// Submits and waits for the answer. An idle lane runs the item at once, on the caller's task:
@@ -219,6 +236,7 @@ impl<W: LaneWork> Lanes<W> {
             }
             Err(item) => {
                 let place = Place { shared: self.shared.clone(), key: key.clone(), began: true };
+                self.shared.meter.batch(W::count(&item), Duration::ZERO);
                 // Boxed: most callers wait for a batch, and need not carry what runs one.
                 let answers = Box::pin(place.shared.work.run(key, vec![item])).await;
                 answers.into_iter().next().ok_or(LaneError::Lost)
@@ -259,6 +277,9 @@ impl<W: LaneWork> Shared<W> {
     fn push(&self, lane: &mut Lane<W>, item: W::Item) -> (Pending<W::Answer>, bool) {
         let (answer, pending) = oneshot::channel();
         let before = lane.waiting;
+        if lane.queue.is_empty() {
+            lane.since = Some(Instant::now());
+        }
         lane.waiting += W::count(&item);
         lane.queue.push_back(Queued { item, answer });
         if before < OVERLAP_ITEMS && lane.waiting >= OVERLAP_ITEMS {
@@ -291,7 +312,13 @@ impl<W: LaneWork> Shared<W> {
             length += 1;
         }
         let batch: Vec<_> = lane.queue.drain(..length).collect();
-        lane.waiting -= batch.iter().map(|queued| W::count(&queued.item)).sum::<usize>();
+        let items = batch.iter().map(|queued| W::count(&queued.item)).sum::<usize>();
+        lane.waiting -= items;
+        if let Some(since) = lane.since.take() {
+            let now = Instant::now();
+            self.meter.batch(items, now - since);
+            lane.since = (!lane.queue.is_empty()).then_some(now);
+        }
         lane.room.notify_waiters();
         batch
     }

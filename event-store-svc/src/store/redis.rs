@@ -100,9 +100,17 @@ impl RedisStore {
                 auto_create,
                 appends: Lanes::new(
                     appends,
-                    LaneOptions { depth: 1, overlap: true, ..LaneOptions::default() },
+                    LaneOptions {
+                        name: "append",
+                        depth: 1,
+                        overlap: true,
+                        ..LaneOptions::default()
+                    },
                 ),
-                settles: Lanes::new(settles, LaneOptions::default()),
+                settles: Lanes::new(
+                    settles,
+                    LaneOptions { name: "settle", ..LaneOptions::default() },
+                ),
                 tails,
                 runners: Runners::default(),
                 fetchers: Fetchers::default(),

@@ -19,6 +19,7 @@ use super::Shared;
 use crate::{
     LinkError,
     access::Access,
+    meter::Meter,
     supervisor::{first_backoff, jittered, next_backoff},
 };
 
@@ -32,6 +33,7 @@ pub(super) struct Keeper {
     shared: Weak<Shared>,
     access: Access,
     time_limit: Duration,
+    meter: Arc<Meter>,
 }
 
 /// Why the connection is no longer of use.
@@ -46,17 +48,26 @@ enum Lost {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Weak<Shared>, access: Access, time_limit: Duration) -> Self {
-        Self { shared, access, time_limit }
+    pub(super) fn new(
+        shared: Weak<Shared>,
+        access: Access,
+        time_limit: Duration,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self { shared, access, time_limit, meter }
     }
 
     pub(super) async fn run(self, mut changes: mpsc::UnboundedReceiver<Arc<str>>) {
         let mut backoff = first_backoff();
-        let mut failed_before = false;
+        let (mut failed_before, mut was_up) = (false, false);
         while self.shared.strong_count() > 0 {
             match timeout(self.time_limit, self.connect()).await {
                 Ok(Ok(pubsub)) => {
                     (backoff, failed_before) = (first_backoff(), false);
+                    if was_up {
+                        self.meter.reconnected();
+                    }
+                    was_up = true;
                     let (sink, stream) = pubsub.split();
                     let Err(lost) = self.serve(sink, stream, &mut changes).await else {
                         return;

@@ -135,11 +135,6 @@ pub const RECORDED: &[Described] = &[
     ),
     counter("redis_errors_total", &["kind"], "Failed calls to Redis, by kind of error."),
     counter("redis_reconnects_total", &[], "Connections to Redis that were made anew."),
-    gauge(
-        "redis_pool_connections",
-        &["state"],
-        "Connections for blocking commands, in use or idle.",
-    ),
     gauge("build_info", &["version", "service"], "1; what runs is in the labels."),
 ];
 
@@ -193,6 +188,12 @@ pub mod collected {
     );
     /// `redis_up`
     pub const REDIS_UP: Described = gauge("redis_up", &[], "1 when Redis answers, 0 when not.");
+    /// `redis_pool_connections`
+    pub const REDIS_POOL_CONNECTIONS: Described = gauge(
+        "redis_pool_connections",
+        &["state"],
+        "Connections for blocking commands, in use or idle.",
+    );
     /// `redis_memory_used_bytes`
     pub const REDIS_MEMORY_USED_BYTES: Described =
         gauge("redis_memory_used_bytes", &[], "Memory that Redis uses.");
@@ -247,6 +248,7 @@ mod tests {
             DEAD_LETTERS,
             OLDEST_MESSAGE_SECONDS,
             REDIS_UP,
+            REDIS_POOL_CONNECTIONS,
             REDIS_MEMORY_USED_BYTES,
             REDIS_MEMORY_MAX_BYTES,
             SERVER_CONNECTIONS,

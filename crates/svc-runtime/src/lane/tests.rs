@@ -230,5 +230,5 @@ fn a_runtime_that_ends_with_work_waiting_ends() {
         }
         ended.send(()).unwrap();
     });
-    ends.recv_timeout(std::time::Duration::from_secs(10)).expect("the runtime ends");
+    ends.recv_timeout(Duration::from_secs(10)).expect("the runtime ends");
 }

@@ -56,7 +56,10 @@ impl Sender {
         Self(Arc::new(Inner {
             // One at a time: a second batch could overtake one whose script
             // has to be loaded first.
-            lanes: Lanes::new(work, LaneOptions { depth: 1, ..LaneOptions::default() }),
+            lanes: Lanes::new(
+                work,
+                LaneOptions { name: "send", depth: 1, ..LaneOptions::default() },
+            ),
             durability,
             store,
             auto_create,

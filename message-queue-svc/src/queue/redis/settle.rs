@@ -36,14 +36,14 @@ pub struct Settler {
 
 impl Settler {
     pub fn new(store: &Store, callers: &Callers, tasks: &TaskTracker) -> Self {
-        let options = LaneOptions::default();
+        let options = |name| LaneOptions { name, ..LaneOptions::default() };
         Self {
-            acks: Lanes::new(AckWork(store.clone()), options),
-            returns: Lanes::new(ReturnWork(store.clone()), options),
-            extends: Lanes::new(ExtendWork(store.clone()), options),
+            acks: Lanes::new(AckWork(store.clone()), options("ack")),
+            returns: Lanes::new(ReturnWork(store.clone()), options("return")),
+            extends: Lanes::new(ExtendWork(store.clone()), options("extend")),
             replies: Lanes::new(
                 ReplyWork { store: store.clone(), callers: callers.clone() },
-                options,
+                options("reply"),
             ),
             tasks: tasks.clone(),
         }

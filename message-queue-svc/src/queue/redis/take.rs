@@ -145,7 +145,13 @@ impl AtOnce {
         let tasks = back.tasks.clone();
         let work = AtOnceWork { store, takes, back, hints };
         // One at a time, because a taker is known by its last take.
-        Self { lanes: Lanes::new(work, LaneOptions { depth: 1, ..LaneOptions::default() }), tasks }
+        Self {
+            lanes: Lanes::new(
+                work,
+                LaneOptions { name: "take", depth: 1, ..LaneOptions::default() },
+            ),
+            tasks,
+        }
     }
 
     pub async fn take(
