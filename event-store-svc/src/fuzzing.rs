@@ -55,7 +55,7 @@ pub fn event(data: &[u8]) {
     assert_eq!(fingerprint(&view), fingerprint(&again), "{view:?} {again:?}");
 
     let encoded = Bytes::copy_from_slice(data);
-    let new = NewEvent::new(&encoded, &EventView::parse(&encoded).expect("as above"));
+    let new = NewEvent::new(&encoded, &EventView::parse(&encoded).expect("as above"), b"");
     let stored = StoredEvent {
         position: Position { ms: 1_700_000_000_123, sequence: 7 },
         revision: Some(3),

@@ -13,6 +13,7 @@ mod groups_check;
 mod malformed;
 pub(crate) mod paging;
 mod status;
+mod subscribe;
 mod topics;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tonic::service::{LayerExt as _, Routes, RoutesBuilder};
 use tower::util::MapResponseLayer;
 
 use self::elsewhere::Elsewhere;
+use crate::figures::Figures;
 use crate::store::Store;
 
 /// The services, for health.
@@ -45,6 +47,7 @@ pub struct Limits {
 pub struct Handlers<S> {
     store: Arc<S>,
     limits: Limits,
+    figures: Figures,
     shutdown: Shutdown,
     elsewhere: Elsewhere,
 }
@@ -54,6 +57,7 @@ impl<S> Clone for Handlers<S> {
         Self {
             store: self.store.clone(),
             limits: self.limits,
+            figures: self.figures.clone(),
             shutdown: self.shutdown.clone(),
             elsewhere: self.elsewhere.clone(),
         }
@@ -61,8 +65,13 @@ impl<S> Clone for Handlers<S> {
 }
 
 /// The three services over a store.
-pub fn routes<S: Store>(store: Arc<S>, limits: Limits, shutdown: Shutdown) -> RoutesBuilder {
-    let handlers = Handlers { store, limits, shutdown, elsewhere: Elsewhere::default() };
+pub fn routes<S: Store>(
+    store: Arc<S>,
+    limits: Limits,
+    figures: Figures,
+    shutdown: Shutdown,
+) -> RoutesBuilder {
+    let handlers = Handlers { store, limits, figures, shutdown, elsewhere: Elsewhere::default() };
     let size = limits.max_request_bytes;
     let mut routes = Routes::builder();
     let explained = MapResponseLayer::new(malformed::explain_answer);

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod error;
+pub mod figures;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grpc;
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
+use crate::figures::Figures;
 use crate::store::Sweep;
 use crate::store::redis::RedisStore;
 
@@ -61,8 +63,12 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let store = Arc::new(RedisStore::new(front.link().clone(), !config.no_auto_create));
-    let routes = grpc::routes(store.clone(), config.limits(), shutdown.clone());
+    let figures = Figures::new(front.metrics());
+    let link = front.link().clone();
+    let store = Arc::new(RedisStore::new(link, !config.no_auto_create, figures.clone()));
+    front.metrics().add_collector(store.topic_gauges());
+    front.metrics().add_collector(store.group_gauges());
+    let routes = grpc::routes(store.clone(), config.limits(), figures, shutdown.clone());
     let sweeps = tokio::spawn(keep_sweeping(store, shutdown.clone()));
     let options = ServeOptions::from_args(&config.front.runtime);
     let served = front.serve(listener, routes, shutdown, &options).await;

@@ -9,10 +9,11 @@ pub mod name;
 pub mod position;
 pub mod receipt;
 pub mod start;
+pub mod stored_event;
 pub mod topic;
 
 pub use append::{Append, AppendOrder, Appended, Durability, Expectation, Expected};
-pub use event::{EventView, NewEvent, StoredEvent};
+pub use event::{EventView, NewEvent};
 pub use filter::EventFilter;
 pub use group::{
     Consumer, Delivery, Group, GroupSettings, NackAction, Ordering, ParkedEvent, ParkedPlace,
@@ -22,4 +23,5 @@ pub use name::{Name, Subject};
 pub use position::Position;
 pub use receipt::Receipt;
 pub use start::{Direction, Start};
+pub use stored_event::StoredEvent;
 pub use topic::{Retention, Topic, TopicSettings};

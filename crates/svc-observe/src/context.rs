@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use http::HeaderMap;
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+pub use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use prost::bytes::{Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, string};
@@ -44,6 +45,15 @@ impl Headers for Vec<(&'static str, String)> {
     fn put(&mut self, name: &'static str, value: String) {
         self.push((name, value));
     }
+}
+
+/// The current context, if it is recorded: for work that goes on elsewhere.
+#[must_use]
+pub fn current() -> Option<SpanContext> {
+    Context::map_current(|cx| {
+        let is_recorded = cx.has_active_span() && cx.span().span_context().is_sampled();
+        is_recorded.then(|| cx.span().span_context().clone())
+    })
 }
 
 /// Puts the current context into headers. Nothing when there is none.
@@ -214,6 +224,7 @@ mod tests {
             Context::new().with_remote_span_context(context)
         };
         let entered = context(PARENT).attach();
+        assert!(current().is_some());
         let spliced = [&map_entries(7)[..], &event.encode_to_vec()].concat();
         let mut decoded = Event::decode(&spliced[..]).unwrap();
         assert_eq!(decoded.headers.remove(TRACEPARENT).unwrap(), PARENT);
@@ -227,6 +238,7 @@ mod tests {
         drop(entered);
         let _unrecorded = context(&PARENT.replace("-01", "-00")).attach();
         assert!(map_entries(7).is_empty());
+        assert_eq!(current(), None);
     }
 
     #[test]

@@ -51,9 +51,9 @@ pub struct Metrics {
 struct Inner {
     service: Service,
     recorder: PrometheusHandle,
-    topics: Topics,
-    groups: Groups,
-    queues: Queues,
+    topics: Arc<Topics>,
+    groups: Arc<Groups>,
+    queues: Arc<Queues>,
     collectors: Collectors,
 }
 
@@ -71,30 +71,30 @@ impl Metrics {
         let inner = Arc::new(Inner {
             service,
             recorder,
-            topics: Topics::new(max_names),
-            groups: Groups::new(max_names),
-            queues: Queues::new(max_names),
+            topics: Arc::new(Topics::new(max_names)),
+            groups: Arc::new(Groups::new(max_names)),
+            queues: Arc::new(Queues::new(max_names)),
             collectors: Collectors::default(),
         });
         tokio::spawn(upkeep(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
-    /// Counters by topic.
+    /// Counters by topic. A collector keeps these and not the whole, of which it is a part.
     #[must_use]
-    pub fn topics(&self) -> &Topics {
+    pub fn topics(&self) -> &Arc<Topics> {
         &self.inner.topics
     }
 
     /// Counters by topic and group.
     #[must_use]
-    pub fn groups(&self) -> &Groups {
+    pub fn groups(&self) -> &Arc<Groups> {
         &self.inner.groups
     }
 
     /// Counters by queue.
     #[must_use]
-    pub fn queues(&self) -> &Queues {
+    pub fn queues(&self) -> &Arc<Queues> {
         &self.inner.queues
     }
 

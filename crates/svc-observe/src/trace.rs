@@ -154,6 +154,21 @@ impl Spans {
         Some(Span(self.open(SpanKind::Producer, Some(parent), name)))
     }
 
+    /// A span for work that several callers share: in the trace of the first of them, and linked to
+    /// all. None where no caller's trace is recorded.
+    pub fn shared(
+        &self,
+        name: &str,
+        callers: impl IntoIterator<Item = SpanContext>,
+    ) -> Option<Span> {
+        let mut callers = callers.into_iter().filter(SpanContext::is_sampled);
+        let first = callers.next().filter(|_| self.are_on())?;
+        let span = Span(self.open(SpanKind::Internal, Some(first.clone()), || name.to_owned()));
+        span.link_to(first);
+        callers.for_each(|caller| span.link_to(caller));
+        Some(span)
+    }
+
     /// A context with a new span. Where the parent's trace is not recorded, or there are no traces
     /// here, there is none to be opened: the parent's context is the one that goes on.
     pub(crate) fn open(

@@ -1,17 +1,18 @@
 //! Requests become the domain's types here, or an error that names every field that is wrong.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto::server::eventstore::v1 as pb;
+use svc_observe::context;
 use svc_runtime::rpc_error::RpcError;
 use tonic::Code;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Limits;
 use super::status::error;
-use crate::model::event::MalformedEvent;
+use crate::model::event::{HEADERS, MalformedEvent};
 use crate::model::{
     Append, Direction, Durability, EventFilter, EventView, Expectation, Expected, Name, NewEvent,
     Position, Start, Subject,
@@ -214,6 +215,8 @@ pub fn append(request: pb::AppendRequest, limits: Limits) -> Result<Append, RpcE
     let mut checks = Checks::default();
     let topic = checks.name("topic", &request.topic);
     let durability = durability(&mut checks, request.durability);
+    let trace = context::current();
+    let headers = trace.as_ref().map(|_| context::map_entries(HEADERS)).unwrap_or_default();
     let mut events = Vec::with_capacity(request.events.len());
     let mut hash = Xxh3::new();
     let mut ids = HashSet::new();
@@ -238,7 +241,7 @@ pub fn append(request: pb::AppendRequest, limits: Limits) -> Result<Append, RpcE
             if with_ids {
                 view.fingerprint(&mut hash);
             }
-            NewEvent::new(encoded, &view)
+            NewEvent::new(encoded, &view, &headers)
         })
         .collect();
     let fingerprint = with_ids.then(|| hash.digest128().to_be_bytes());
@@ -249,6 +252,8 @@ pub fn append(request: pb::AppendRequest, limits: Limits) -> Result<Append, RpcE
         expectations,
         durability,
         stream: None,
+        begun: Instant::now(),
+        trace: trace.map(Box::new),
     });
     checks.done(append)
 }

@@ -17,6 +17,7 @@ use super::consumer_groups::is_settled;
 use super::groups_check::{self, Receipts};
 use super::{Handlers, convert, malformed};
 use crate::error::StoreError;
+use crate::figures;
 use crate::model::{Delivery, Name, Receipt, Settle};
 use crate::store::{Member, Settled, Store};
 
@@ -111,6 +112,7 @@ pub async fn consume<S: Store>(
     let mut member = handlers.store.join(&open.topic, &open.group, &open.consumer).await?;
     member.add_credit(credit);
 
+    let counters = handlers.figures.of_group(&open.topic, &open.group);
     let answers = async_stream::try_stream! {
         let mut held = Held::new(handlers.store.clone(), &open, settings.ack_timeout);
         let mut under_way = FuturesUnordered::new();
@@ -162,6 +164,7 @@ pub async fn consume<S: Store>(
                     // Held first: what is not handed over goes back.
                     held.add(&deliveries);
                     caller.may(Right::Consume, &open.topic)?;
+                    figures::delivered(&counters, &deliveries);
                     for delivery in &deliveries {
                         let delivery = convert::delivery(delivery, &open.topic, &open.group);
                         yield pb::ConsumeResponse { message: Some(Answer::Delivery(delivery)) };

@@ -14,6 +14,7 @@ use super::check::Checks;
 use super::groups_check::{self, MAX_WAIT, Receipts};
 use super::paging::{page, token};
 use super::{Handlers, convert, status};
+use crate::figures;
 use crate::model::{Name, ParkedPlace, Receipt, Settle};
 use crate::store::{Member as _, Settled, Store};
 
@@ -202,6 +203,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
                 () = self.shutdown.triggered() => {}
             }
         }
+        figures::delivered(&self.figures.of_group(&topic, &group), &deliveries);
         let deliveries = deliveries.iter().map(|found| convert::delivery(found, &topic, &group));
         Ok(Response::new(pb::FetchResponse { deliveries: deliveries.collect() }))
     }

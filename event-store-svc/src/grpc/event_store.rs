@@ -6,36 +6,23 @@ use futures::stream::{BoxStream, FuturesOrdered, StreamExt as _};
 use proto::server::eventstore::v1 as pb;
 use proto::server::eventstore::v1::event_store_server::EventStore;
 use svc_runtime::rpc_error::RpcError;
-use svc_security::{Caller, Right};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tokio_stream::StreamMap;
+use svc_security::Right;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::allow::{Allowed as _, asked};
 use super::check::{self, Checks};
-use super::{Handlers, convert, malformed};
+use super::{Handlers, convert, malformed, subscribe};
 use crate::error::StoreError;
-use crate::model::{Append, AppendOrder, EventFilter, Name, Position, Start};
-use crate::store::{Read, SharedEvent, Snapshot, Store, SubjectItem, TailItem};
+use crate::model::{Append, AppendOrder};
+use crate::store::{Read, Snapshot, Store, SubjectItem};
 
 /// Appends of one stream that may be under way; then it stops reading its client.
 const PIPELINED: usize = 1_024;
-const MAX_TOPICS: usize = 100;
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
-const HEARTBEATS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// What happened on a stream of appends.
 enum AppendStep {
     Answer(Result<pb::AppendStreamResponse, StoreError>),
     Request(Option<Result<pb::AppendRequest, Status>>),
-    Shutdown,
-}
-
-/// What happened on a subscription.
-enum TailStep {
-    Item(usize, crate::store::Result<TailItem>),
-    Heartbeat,
     Shutdown,
 }
 
@@ -139,10 +126,12 @@ impl<S: Store> EventStore for Handlers<S> {
         let mut pages = Box::pin(self.store.read(read));
         // The first page tells whether there is such a topic, before the stream begins.
         let first = pages.next().await.transpose()?;
+        let counters = self.figures.of_topic(&topic);
         let answers = async_stream::try_stream! {
             let mut page = first;
             while let Some(events) = page {
                 caller.may(Right::Read, &topic)?;
+                counters.read.add(events.len() as u64);
                 for event in &events {
                     yield pb::ReadResponse { event: event.to_recorded(&topic) };
                 }
@@ -160,13 +149,16 @@ impl<S: Store> EventStore for Handlers<S> {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let (caller, request) = asked(request)?;
         let mut checks = Checks::default();
-        let topics = topics(&mut checks, request.topics);
+        let topics = subscribe::topics(&mut checks, request.topics);
         let filter = checks.filter(request.filter);
-        let heartbeat =
-            checks.duration("heartbeat_interval", request.heartbeat_interval, HEARTBEATS);
+        let heartbeat = checks.duration(
+            "heartbeat_interval",
+            request.heartbeat_interval,
+            subscribe::HEARTBEATS,
+        );
         let topics = checks.done(Some(topics))?;
         topics.iter().try_for_each(|(topic, _)| caller.may(Right::Read, topic))?;
-        let heartbeat = heartbeat.unwrap_or(DEFAULT_HEARTBEAT);
+        let heartbeat = heartbeat.unwrap_or(subscribe::DEFAULT_HEARTBEAT);
         Ok(Response::new(self.follow(caller, topics, filter, heartbeat).boxed()))
     }
 
@@ -212,6 +204,7 @@ impl<S: Store> EventStore for Handlers<S> {
         caller.may(Right::Read, &topic)?;
         let mut items = Box::pin(self.store.load_subject(topic.clone(), subject.clone()));
         let first = items.next().await.transpose()?;
+        let counters = self.figures.of_topic(&topic);
         let answers = async_stream::try_stream! {
             let mut item = first;
             while let Some(found) = item {
@@ -225,6 +218,7 @@ impl<S: Store> EventStore for Handlers<S> {
                         saved_at: Some(convert::timestamp(snapshot.saved_at)),
                     }),
                     SubjectItem::Events(events) => {
+                        counters.read.add(events.len() as u64);
                         for event in &events {
                             yield Item::Event(event.to_recorded(&topic));
                         }
@@ -251,23 +245,6 @@ impl<S: Store> EventStore for Handlers<S> {
         self.store.delete_snapshot(&topic, &subject).await?;
         Ok(Response::new(pb::DeleteSnapshotResponse {}))
     }
-}
-
-fn topics(checks: &mut Checks, topics: Vec<pb::TopicStart>) -> Vec<(Name, Start)> {
-    checks.length("topics", topics.len(), MAX_TOPICS);
-    let mut checked: Vec<(Name, Start)> = Vec::with_capacity(topics.len());
-    for (index, entry) in topics.into_iter().enumerate().take(MAX_TOPICS) {
-        let field = format!("topics[{index}]");
-        let start = checks.start(&format!("{field}.start"), entry.start, false);
-        let Some(topic) = checks.name(&format!("{field}.topic"), &entry.topic) else {
-            continue;
-        };
-        if checked.iter().any(|(other, _)| *other == topic) {
-            checks.wrong(format!("{field}.topic"), "must not be named twice");
-        }
-        checked.push((topic, start.unwrap_or_default()));
-    }
-    checked
 }
 
 impl<S: Store> Handlers<S> {
@@ -300,74 +277,6 @@ impl<S: Store> Handlers<S> {
                 Err(refused) => Answer::Error(refused.into()),
             };
             Ok(pb::AppendStreamResponse { result: Some(result) })
-        }
-    }
-
-    /// Several topics in one stream: each in order, heartbeats in between.
-    fn follow(
-        &self,
-        caller: Caller,
-        topics: Vec<(Name, Start)>,
-        filter: EventFilter,
-        heartbeat: Duration,
-    ) -> impl futures::Stream<Item = Result<pb::SubscribeResponse, Status>> + Send + 'static {
-        use pb::subscribe_response::Message;
-        let store = self.store.clone();
-        let shutdown = self.shutdown.clone();
-        async_stream::try_stream! {
-            let mut progress: Vec<(Name, Option<Position>)> = Vec::new();
-            let mut tails = StreamMap::new();
-            for (index, (topic, start)) in topics.into_iter().enumerate() {
-                tails.insert(index, store.tail(topic.clone(), start));
-                progress.push((topic, None));
-            }
-            let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
-            heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                let step = tokio::select! {
-                    biased;
-                    () = shutdown.triggered() => TailStep::Shutdown,
-                    _ = heartbeats.tick() => TailStep::Heartbeat,
-                    Some((index, item)) = tails.next() => TailStep::Item(index, item),
-                };
-                let (index, item) = match step {
-                    TailStep::Item(index, item) => (index, item?),
-                    TailStep::Shutdown => Err(StoreError::ShuttingDown)?,
-                    TailStep::Heartbeat => {
-                        for (topic, _) in &progress {
-                            caller.may(Right::Read, topic)?;
-                        }
-                        let topics = progress.iter().map(|(topic, position)| pb::TopicProgress {
-                            topic: topic.to_string(),
-                            position: position.map(|position| position.to_string()),
-                            head_position: store.head(topic).map(|head| head.to_string()),
-                        });
-                        let message = Message::Heartbeat(pb::Heartbeat { topics: topics.collect() });
-                        yield pb::SubscribeResponse { message: Some(message) };
-                        continue;
-                    }
-                };
-                let (topic, position) = &mut progress[index];
-                caller.may(Right::Read, topic)?;
-                let message = match item {
-                    TailItem::Events(events) => {
-                        let wanted = |event: &&SharedEvent| {
-                            filter.is_empty() || filter.matches(&event.stored.view())
-                        };
-                        for event in events.iter().filter(wanted) {
-                            let message = Some(Message::Event(event.recorded.clone()));
-                            yield pb::SubscribeResponse { message };
-                        }
-                        *position = events.last().map(|last| last.stored.position).or(*position);
-                        continue;
-                    }
-                    TailItem::CaughtUp => Message::CaughtUp(pb::CaughtUp { topic: topic.to_string() }),
-                    TailItem::FellBehind => {
-                        Message::FellBehind(pb::FellBehind { topic: topic.to_string() })
-                    }
-                };
-                yield pb::SubscribeResponse { message: Some(message) };
-            }
         }
     }
 }

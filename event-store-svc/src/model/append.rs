@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use svc_observe::context::SpanContext;
 
 use super::{Name, NewEvent, Position, Subject};
 
@@ -52,6 +55,10 @@ pub struct Append {
     pub durability: Durability,
     /// The stream that it came by.
     pub stream: Option<AppendOrder>,
+    /// When it was asked for.
+    pub begun: Instant,
+    /// The span that asked for it, if that is recorded.
+    pub trace: Option<Box<SpanContext>>,
 }
 
 /// What appends of one stream share: when the outcome of one is not known, those behind it must not

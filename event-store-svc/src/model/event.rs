@@ -1,15 +1,13 @@
-//! Events as bytes: a new one is checked without being copied or decoded as a whole, a stored one
-//! is spliced into answers as it is.
+//! Events as bytes: a new one is checked without being copied or decoded as a whole.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::encoding::{
-    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
-    encoded_len_varint, int32, int64, skip_field,
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, int32, int64,
+    skip_field,
 };
 use prost_types::Timestamp;
+use svc_observe::context::{TRACEPARENT, TRACESTATE};
 use xxhash_rust::xxh3::Xxh3;
-
-use super::{Name, Position};
 
 /// Fields of `eventstore.v1.Event`.
 mod field {
@@ -23,6 +21,9 @@ mod field {
     pub const BINARY_DATA: u32 = 8;
     pub const TEXT_DATA: u32 = 9;
 }
+
+/// The tag of an event's headers: more of them may be put in front of an encoded one.
+pub const HEADERS: u32 = field::HEADERS;
 
 /// The parts of an encoded event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,7 +132,8 @@ impl<'a> EventView<'a> {
     }
 
     /// A fingerprint of the content that does not depend on how it was encoded: clients may write
-    /// headers in another order when they retry.
+    /// headers in another order when they retry. Nor does it depend on the trace, which is another
+    /// one when somebody retries.
     pub fn fingerprint(&self, into: &mut Xxh3) {
         let mut part = |tag: u32, value: Option<&[u8]>| {
             if let Some(value) = value {
@@ -150,6 +152,7 @@ impl<'a> EventView<'a> {
         part(field::TIME, time.as_ref().map(|(_, nanos)| &nanos[..]));
         part(field::CONTENT_TYPE, text(self.content_type));
         let mut headers = self.headers.clone();
+        headers.retain(|(key, _)| !matches!(*key, TRACEPARENT | TRACESTATE));
         headers.sort_by_key(|(key, _)| *key);
         for (index, (key, value)) in headers.iter().enumerate() {
             // Of a key that is there twice the last one counts.
@@ -209,85 +212,49 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// Takes over an event whose parts were checked: `view` must be of `encoded`.
+    /// Takes over an event whose parts were checked: `view` must be of `encoded`. `trace` are
+    /// encoded headers that tell of the trace it is appended in; its own go before them.
     #[must_use]
-    pub fn new(encoded: &Bytes, view: &EventView<'_>) -> Self {
+    pub fn new(encoded: &Bytes, view: &EventView<'_>, trace: &[u8]) -> Self {
+        let is_traced = view.headers.iter().any(|(key, _)| *key == TRACEPARENT);
+        let trace = if is_traced { &[] } else { trace };
         let slice = |text: Option<&str>| text.map(|text| encoded.slice_ref(text.as_bytes()));
         Self {
-            encoded: if view.id.is_some() { encoded.clone() } else { with_id(encoded) },
+            encoded: if view.id.is_none() || !trace.is_empty() {
+                spliced(encoded, view.id.is_none(), trace)
+            } else {
+                encoded.clone()
+            },
             id: slice(view.id),
             subject: slice(view.subject),
         }
     }
 }
 
-/// Adds an id made here: fields may stand in any order.
-fn with_id(encoded: &Bytes) -> Bytes {
+/// Adds an id made here, if it is to have one, and headers: fields may stand in any order.
+fn spliced(encoded: &Bytes, with_id: bool, headers: &[u8]) -> Bytes {
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut id);
-    let mut buf = BytesMut::with_capacity(encoded.len() + id.len() + 2);
-    put_field(&mut buf, field::ID, id.as_bytes());
+    let mut buf = BytesMut::with_capacity(encoded.len() + headers.len() + id.len() + 2);
+    if with_id {
+        let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut id);
+        put_field(&mut buf, field::ID, id.as_bytes());
+    }
+    buf.extend_from_slice(headers);
     buf.extend_from_slice(encoded);
     buf.freeze()
 }
 
-fn put_field(buf: &mut BytesMut, tag: u32, value: &[u8]) {
+/// Writes a field of type string, bytes or message.
+pub(super) fn put_field(buf: &mut BytesMut, tag: u32, value: &[u8]) {
     encode_key(tag, WireType::LengthDelimited, buf);
     encode_varint(value.len() as u64, buf);
     buf.put_slice(value);
 }
 
-/// An event as it is stored, with where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// Where.
-    pub position: Position,
-    /// Its number within its subject.
-    pub revision: Option<u64>,
-    /// The encoded event.
-    pub event: Bytes,
-}
-
-impl StoredEvent {
-    /// Its parts; an event that cannot be read has none.
-    #[must_use]
-    pub fn view(&self) -> EventView<'_> {
-        EventView::parse(&self.event).unwrap_or_default()
-    }
-
-    /// The encoded `eventstore.v1.RecordedEvent`.
-    #[must_use]
-    pub fn to_recorded(&self, topic: &Name) -> Bytes {
-        let position = self.position.to_string();
-        let topic = topic.as_str();
-        let mut buf = BytesMut::with_capacity(self.event.len() + topic.len() + position.len() + 64);
-        put_field(&mut buf, 1, topic.as_bytes());
-        put_field(&mut buf, 2, position.as_bytes());
-        encode_key(3, WireType::Varint, &mut buf);
-        encode_varint(self.position.sequence, &mut buf);
-        if let Some(revision) = self.revision {
-            encode_key(4, WireType::Varint, &mut buf);
-            encode_varint(revision, &mut buf);
-        }
-        let (seconds, nanos) = (self.position.ms / 1000, self.position.ms % 1000 * 1_000_000);
-        encode_key(5, WireType::LengthDelimited, &mut buf);
-        encode_varint(
-            (2 + encoded_len_varint(seconds) + encoded_len_varint(nanos)) as u64,
-            &mut buf,
-        );
-        encode_key(1, WireType::Varint, &mut buf);
-        encode_varint(seconds, &mut buf);
-        encode_key(2, WireType::Varint, &mut buf);
-        encode_varint(nanos, &mut buf);
-        put_field(&mut buf, 6, &self.event);
-        buf.freeze()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use proto::eventstore::v1::{Event, RecordedEvent, event::Data};
+    use proto::eventstore::v1::{Event, event::Data};
 
     use super::*;
 
@@ -341,7 +308,7 @@ mod tests {
     #[test]
     fn an_absent_id_is_made_and_the_rest_kept() {
         let encoded = Bytes::from(Event { id: None, ..event() }.encode_to_vec());
-        let new = NewEvent::new(&encoded, &EventView::parse(&encoded).unwrap());
+        let new = NewEvent::new(&encoded, &EventView::parse(&encoded).unwrap(), b"");
         assert_eq!(new.id, None);
         assert_eq!(new.subject.as_deref(), Some(&b"order-1"[..]));
         let mut decoded = Event::decode(new.encoded).unwrap();
@@ -350,20 +317,26 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_event_decodes_as_the_proto_says() {
-        let stored = StoredEvent {
-            position: Position { ms: 1_700_000_000_123, sequence: 9 },
-            revision: Some(0),
-            event: event().encode_to_vec().into(),
+    fn the_trace_is_added_unless_the_event_has_one_and_is_no_content() {
+        let with = |headers: &[(&str, &str)]| {
+            let headers = headers.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            Bytes::from(Event { headers, ..event() }.encode_to_vec())
         };
-        let recorded =
-            RecordedEvent::decode(stored.to_recorded(&Name::parse("order").unwrap())).unwrap();
-        assert_eq!(recorded.topic, "order");
-        assert_eq!(recorded.position, "1700000000123-9");
-        assert_eq!(recorded.sequence, 9);
-        assert_eq!(recorded.subject_revision, Some(0));
-        let at = recorded.recorded_at.unwrap();
-        assert_eq!((at.seconds, at.nanos), (1_700_000_000, 123_000_000));
-        assert_eq!(recorded.event, Some(event()));
+        let new = |encoded: &Bytes, trace: &[u8]| {
+            NewEvent::new(encoded, &EventView::parse(encoded).unwrap(), trace)
+        };
+        let trace = with(&[(TRACEPARENT, "ours")]);
+        let trace = &trace[trace.windows(2).position(|at| at[0] == 0x3a).unwrap()..];
+        let trace = &trace[..2 + usize::from(trace[1])];
+        let plain = with(&[("a", "1")]);
+        assert_eq!(new(&plain, b"").encoded, plain);
+        let traced = Event::decode(new(&plain, trace).encoded).unwrap();
+        let headers = [("a", "1"), (TRACEPARENT, "ours")].map(|(k, v)| (k.into(), v.into()));
+        assert_eq!(traced, Event { headers: headers.into(), ..event() });
+        let own = with(&[(TRACEPARENT, "theirs")]);
+        assert_eq!(new(&own, trace).encoded, own);
+        let states = with(&[(TRACESTATE, "b=2"), ("a", "1"), (TRACEPARENT, "theirs")]);
+        assert_eq!(fingerprint(&plain), fingerprint(&states));
+        assert_ne!(fingerprint(&plain), fingerprint(&own));
     }
 }

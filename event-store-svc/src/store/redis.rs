@@ -1,9 +1,11 @@
 //! The engine on Redis: one stream a topic, scripts for whatever must be atomic.
 //!
 //! `append`, `read`, `tail` and `subscribe` are the log; `subject` its entities; `topics` and
-//! `retention` its administration; `groups` the shared consumption. `keys` names every key.
+//! `retention` its administration; `groups` the shared consumption; `collect` their gauges. `keys`
+//! names every key.
 
 mod append;
+mod collect;
 mod durability;
 pub(crate) mod entry;
 mod error;
@@ -43,6 +45,7 @@ use super::{
     Topics, Truncate,
 };
 use crate::error::StoreError;
+use crate::figures::Figures;
 use crate::model::{
     Append, Appended, Delivery, Group, GroupSettings, Name, ParkedEvent, ParkedSelection, Position,
     Receipt, Settle, Start, StoredEvent, Subject, Topic, TopicSettings,
@@ -62,6 +65,7 @@ pub struct RedisStore {
 pub struct Inner {
     link: Link,
     scripts: Arc<Scripts>,
+    figures: Figures,
     auto_create: bool,
     appends: Lanes<AppendWork>,
     settles: Lanes<SettleWork>,
@@ -79,9 +83,10 @@ impl Deref for RedisStore {
 }
 
 impl RedisStore {
-    /// A store over these connections. With `auto_create`, a topic is made by its first append.
+    /// A store over these connections, counting here. With `auto_create`, a topic is made by its
+    /// first append.
     #[must_use]
-    pub fn new(link: Link, auto_create: bool) -> Self {
+    pub fn new(link: Link, auto_create: bool, figures: Figures) -> Self {
         let scripts = Arc::new(Scripts::default());
         let tails = Arc::<Tails>::default();
         let appends = AppendWork {
@@ -89,14 +94,17 @@ impl RedisStore {
             scripts: scripts.clone(),
             durability: Arc::new(DurabilityGate::new(&link)),
             tails: tails.clone(),
+            figures: figures.clone(),
             auto_create,
             hasher: RandomState::new(),
         };
-        let settles = SettleWork { link: link.clone(), scripts: scripts.clone() };
+        let settles =
+            SettleWork { link: link.clone(), scripts: scripts.clone(), figures: figures.clone() };
         Self {
             inner: Arc::new(Inner {
                 link,
                 scripts,
+                figures,
                 auto_create,
                 appends: Lanes::new(
                     appends,

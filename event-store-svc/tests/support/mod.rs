@@ -52,8 +52,13 @@ impl Service {
 
     /// A replica over the Redis at this address.
     pub async fn start_at(redis_url: &str, flags: &[&str]) -> Self {
-        let own = ["event-store-svc", "--redis-url", redis_url, "--admin-listen", "off"];
-        let args = own.into_iter().chain(flags.iter().copied());
+        let own = ["event-store-svc", "--redis-url", redis_url];
+        let admin = if flags.contains(&"--admin-listen") {
+            [].as_slice()
+        } else {
+            &["--admin-listen", "off"]
+        };
+        let args = own.iter().chain(admin).chain(flags).copied();
         let config = Config::parse_from(args);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

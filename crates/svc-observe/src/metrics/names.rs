@@ -110,6 +110,12 @@ impl<S: Series<N>, const N: usize> BoundedNames<S, N> {
         Self { limit, other: Arc::default(), table: RwLock::new(table) }
     }
 
+    /// How many names get a label of their own.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The counters of a name, or those of all the others. Keep it no longer than what it is for:
     /// a name whose handle is held does not leave, and the handle of a name that came too late
     /// stays that of the others.

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use redis_link::{Link, LinkError, Value, cmd};
+use svc_observe::trace::{self, Span};
 use svc_runtime::lane::{Epoch, InEpoch, LaneWork};
 
 use super::durability::DurabilityGate;
@@ -15,6 +16,7 @@ use super::keys::TOPICS;
 use super::scripts::Scripts;
 use super::tail::{self, Tails};
 use crate::error::StoreError;
+use crate::figures::Figures;
 use crate::model::{Append, AppendOrder, Appended, Durability, Name};
 use crate::store::Result;
 use batch::{Batch, Topic};
@@ -27,6 +29,7 @@ pub struct AppendWork {
     pub scripts: Arc<Scripts>,
     pub durability: Arc<DurabilityGate>,
     pub tails: Arc<Tails>,
+    pub figures: Figures,
     pub auto_create: bool,
     pub hasher: RandomState,
 }
@@ -38,9 +41,9 @@ impl LaneWork for AppendWork {
     type Answer = Result<Appended>;
 
     async fn run(&self, key: &Self::Key, items: Vec<Append>) -> Vec<Self::Answer> {
-        self.append(key, &items)
-            .await
-            .map_or_else(|error| vec![Err(error); items.len()], |done| done.0)
+        let done = traced(span_of(key, &items), self.append(key, &items)).await;
+        self.figures.answered(&items);
+        done.map_or_else(|error| vec![Err(error); items.len()], |done| done.0)
     }
 
     /// The epoch is when the topic was created, and the connection that this was told over. A batch
@@ -53,11 +56,16 @@ impl LaneWork for AppendWork {
         epoch: Option<Epoch>,
     ) -> InEpoch<Self> {
         let outcome = match epoch {
-            None => self.append(key, &items).await.map(Some),
+            None => traced(span_of(key, &items), self.append(key, &items)).await.map(Some),
             Some([created, connection]) => {
-                self.append_to(key, &items, Topic::CreatedAt(created), Some(connection)).await
+                let to = Topic::CreatedAt(created);
+                traced(span_of(key, &items), self.append_to(key, &items, to, Some(connection)))
+                    .await
             }
         };
+        if !matches!(outcome, Ok(None)) {
+            self.figures.answered(&items);
+        }
         match outcome {
             Ok(Some((answers, epoch))) => InEpoch::Ran { answers, epoch },
             Ok(None) => InEpoch::Over(items),
@@ -81,6 +89,24 @@ impl LaneWork for AppendWork {
     fn bytes(item: &Append) -> usize {
         item.events.iter().map(|event| event.encoded.len()).sum()
     }
+}
+
+/// Makes a batch, in a span of its own if there is one.
+async fn traced<T>(span: Option<Span>, work: impl Future<Output = T>) -> T {
+    match span {
+        None => work.await,
+        // Boxed: where there are no traces this need not be carried.
+        Some(span) => Box::pin(span.run(work)).await,
+    }
+}
+
+/// A span for a batch, linked to those that asked for it, if any of them is recorded.
+fn span_of((topic, _): &(Name, Durability), items: &[Append]) -> Option<Span> {
+    let mut callers = items.iter().filter_map(|item| item.trace.as_deref().cloned()).peekable();
+    callers.peek()?;
+    let span = trace::spans().shared("append batch", callers)?;
+    span.set("topic", topic.as_str().to_owned());
+    Some(span)
 }
 
 /// The answers of a batch, and its epoch.
@@ -137,6 +163,7 @@ impl AppendWork {
                 let mut appended = handing.as_ref().map(|_| Vec::new());
                 let answers = batch.answers(outcome, reached, appended.as_mut());
                 let answers = answers.map_err(|e| error::of_write(&e))?;
+                self.figures.appended(topic, items, &answers);
                 if let (Some(handing), Some(appended), Some(connection)) = (handing, appended, over)
                 {
                     handing.over(tail::Epoch { created, connection }, appended);

@@ -25,6 +25,8 @@ pub struct Scripts {
     pub group_reset: Script,
     /// `group_delete.lua`
     pub group_delete: Script,
+    /// `group_oldest.lua`
+    pub group_oldest: Script,
     /// `group_prune.lua`
     pub group_prune: Script,
     /// `group_common.lua` and `group_deliver.lua`
@@ -68,6 +70,7 @@ impl Default for Scripts {
             group_create: script!("group_create"),
             group_reset: script!("group_reset"),
             group_delete: script!("group_delete"),
+            group_oldest: script!("group_oldest"),
             group_prune: script!("group_prune"),
             group_deliver: group_script!("group_deliver"),
             group_settle: group_script!("group_settle"),

@@ -27,6 +27,8 @@ pub struct Deliveries {
     pub more: bool,
     /// From now, when something is due that is not yet.
     pub next_due: Option<Duration>,
+    /// Events that were parked, because their leases ran out once too often.
+    parked: u64,
 }
 
 /// Makes calls one after the other, and knows which of them were answered.
@@ -75,7 +77,11 @@ impl RedisStore {
             caller.answered = caller.calls;
         }
         let answer = existing(answer?, topic, group)?;
-        read(answer).map_err(|e| error::of_write(&e))
+        let delivered = read(answer).map_err(|e| error::of_write(&e))?;
+        if delivered.parked > 0 {
+            self.figures.of_group(topic, group).parked.add(delivered.parked);
+        }
+        Ok(delivered)
     }
 }
 
@@ -86,11 +92,12 @@ fn read(answer: Value) -> std::result::Result<Deliveries, LinkError> {
     let due = optional_number(&parts.next_value()?)?;
     let more = optional_number(&parts.next_value()?)?.is_some();
     let lease_expires_at = Duration::from_millis(unsigned(&parts.next_value()?)?);
+    let parked = parts.next_unsigned()?;
     let by_consumer = parts
         .map(|value| deliveries(value, epoch, lease_expires_at))
         .collect::<std::result::Result<_, LinkError>>()?;
     let next_due = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
-    Ok(Deliveries { by_consumer, more, next_due })
+    Ok(Deliveries { by_consumer, more, next_due, parked })
 }
 
 /// The deliveries of a consumer: those that were delivered before come first.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_link::values::{array, unsigned};
-use redis_link::{Link, LinkError, Value};
+use redis_link::{Link, LinkError};
 use svc_runtime::lane::LaneWork;
 
 use super::existing;
 use crate::error::StoreError;
+use crate::figures::Figures;
 use crate::model::{NackAction, Name, Receipt, Settle};
 use crate::store::redis::error;
 use crate::store::redis::keys::TopicKeys;
@@ -22,6 +23,7 @@ use crate::store::{Result, Settled};
 pub struct SettleWork {
     pub link: Link,
     pub scripts: Arc<Scripts>,
+    pub figures: Figures,
 }
 
 impl LaneWork for SettleWork {
@@ -89,9 +91,40 @@ impl SettleWork {
             if outcomes.len() != count {
                 return Err(LinkError::Protocol("an outcome for each item was expected"));
             }
-            outcomes.iter().map(outcome).collect::<std::result::Result<Vec<_>, _>>()
+            outcomes.iter().map(unsigned).collect::<std::result::Result<Vec<_>, _>>()
         });
-        Ok(outcomes.map_err(|e| error::of_write(&e))?.into_iter())
+        let outcomes = outcomes.map_err(|e| error::of_write(&e))?;
+        let asked = items.iter().flatten().map(|(_, settle)| settle);
+        self.count(topic, group, asked.zip(&outcomes));
+        Ok(outcomes.into_iter().map(outcome).collect::<Vec<_>>().into_iter())
+    }
+}
+
+/// What the script answers for an item.
+const LOST: u64 = 0;
+const DONE: u64 = 1;
+/// By this very lease, earlier.
+const DONE_BEFORE: u64 = 2;
+const PARKED: u64 = 3;
+
+impl SettleWork {
+    /// Counts acks, each event once, and what was parked.
+    fn count<'a>(
+        &self,
+        topic: &Name,
+        group: &Name,
+        outcomes: impl Iterator<Item = (&'a Settle, &'a u64)>,
+    ) {
+        let (mut acked, mut parked) = (0, 0);
+        for (settle, outcome) in outcomes {
+            acked += u64::from(*outcome == DONE && matches!(settle, Settle::Ack));
+            parked += u64::from(*outcome == PARKED);
+        }
+        if acked + parked > 0 {
+            let counters = self.figures.of_group(topic, group);
+            counters.acked.add(acked);
+            counters.parked.add(parked);
+        }
     }
 }
 
@@ -109,10 +142,10 @@ fn kind_of(settle: &Settle) -> (u64, Option<String>) {
     }
 }
 
-fn outcome(value: &Value) -> std::result::Result<Settled, LinkError> {
-    Ok(match unsigned(value)? {
-        0 => Err(StoreError::LeaseLost),
-        1 => Ok(None),
+fn outcome(answer: u64) -> Settled {
+    match answer {
+        LOST => Err(StoreError::LeaseLost),
+        DONE | DONE_BEFORE | PARKED => Ok(None),
         ends => Ok(Some(Duration::from_millis(ends))),
-    })
+    }
 }

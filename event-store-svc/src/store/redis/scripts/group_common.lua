@@ -29,6 +29,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local finished = {}
 local woken = false
+local parked = 0
 
 local function number(value) return string.format('%.0f', value) end
 
@@ -117,6 +118,7 @@ local function park(position, lease, failures, reason)
   redis.call('ZADD', PARKED, now, position)
   redis.call('HSET', PARKED_INFO, position, number(lease) .. ' ' .. number(failures) .. ' ' .. number(now) .. ' ' .. reason)
   finish(position, 2)
+  parked = parked + 1
   -- No lease finished it: acking it is refused.
   redis.call('HSET', DONE, position, 0)
 end

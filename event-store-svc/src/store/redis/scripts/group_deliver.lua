@@ -7,7 +7,7 @@
 --       9… consumers: name, how many events at most
 -- Returns nil when the topic is missing, 0 when the group is, else
 --   {now, epoch, when to come again at the latest ("" never), more ("1": come again at once),
---    when the leases end, deliveries of the first consumer, of the second …}
+--    when the leases end, how many were parked, deliveries of the first consumer, of the second …}
 --   deliveries: {lease number, failures before of those delivered before, which come first; then entries}:
 --   the entries behind them have lease 1 and no failures
 
@@ -15,7 +15,7 @@ local caller, call, answered = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local before = redis.call('HGET', CALLS, caller)
 local last_call = before and tonumber(string.match(before, '^%d+'))
 -- Overtaken by a later call of its caller, which waits for this one no more.
-if last_call and last_call > call then return {now, epoch, '', '', 0} end
+if last_call and last_call > call then return {now, epoch, '', '', 0, 0} end
 local returned = false
 -- The answer of the last call was lost: what it delivered was seen by nobody and goes back unused.
 if answered and last_call and last_call > answered then
@@ -67,7 +67,7 @@ end
 local room, scanned, more = tonumber(ARGV[5]), 0, ''
 local largest = math.max(tonumber(redis.call('HGET', KEYS[2], 'largest') or 1), 1)
 local deadline = number(now + ack_timeout)
-local reply = {now, epoch, '', '', deadline}
+local reply = {now, epoch, '', '', deadline, parked}
 local checkpoint
 local record = {number(call), number(now), epoch}
 for c = 9, #ARGV, 2 do

@@ -9,7 +9,7 @@
 --          3 retry (ms from now, "" the backoff;       not counted as a failure
 --            then a space and the reason)            2, 3 and 4 have an argument
 -- Returns nil when the topic is missing, 0 when the group is, else a number for each item:
---   0 its lease was lost, 1 done, else when the extended lease ends
+--   0 its lease was lost, 1 done, 2 done by this lease before, 3 parked, else when the extended lease ends
 
 local shape, epochs = cmsgpack.unpack(ARGV[4]), tonumber(ARGV[5])
 local count, first = #shape / 3, 6 + epochs
@@ -44,6 +44,7 @@ for i = 1, count do
     reply = now + (argument ~= '' and tonumber(argument) or ack_timeout)
     redis.call('ZADD', LEASES, 'XX', number(reply), position)
   elseif held and leased and kind ~= 4 then
+    local parked_before = parked
     reply = 1
     touched[position] = true
     removed[#removed + 1] = position
@@ -59,10 +60,11 @@ for i = 1, count do
       redis.call('HSET', TRIES, position, number(lease) .. ' ' .. number(failures))
       queue(position, now)
     end
+    if parked > parked_before then reply = 3 end
   elseif kind == 1 and shape[i * 3] == current and not leased and not redis.call('ZSCORE', RETRY, position) then
     -- Done already: by this very lease?
     local by = tonumber(redis.call('HGET', DONE, position) or 1)
-    if by == item_lease then reply = 1 end
+    if by == item_lease then reply = 2 end
   end
   replies[i] = reply
 end
