@@ -58,6 +58,13 @@ impl Script {
         self.build("EVALSHA", &self.hash, keys, args, bytes)
     }
 
+    /// As [`Script::call_sized`], but its keys are still to be given: as many arguments, the first
+    /// ones. For callers who make each where the last one was.
+    #[must_use]
+    pub fn call_for_keys(&self, keys: usize, args: usize, bytes: usize) -> Call<'_> {
+        self.begin("EVALSHA", &self.hash, keys, args, bytes)
+    }
+
     /// As [`Script::call_sized`], but with the script itself, so that Redis cannot have forgotten
     /// it: calls that must not overtake each other may then be under way together.
     #[must_use]
@@ -73,11 +80,23 @@ impl Script {
         args: usize,
         bytes: usize,
     ) -> Call<'_> {
-        let mut cmd = Cmd::with_capacity(3 + keys.len() + args, 128 + keys.len() * 48 + bytes);
-        cmd.arg(command).arg(script).arg(keys.len());
+        let mut call = self.begin(command, script, keys.len(), args, bytes);
         for key in keys {
-            cmd.arg(key);
+            call.arg(key);
         }
+        call
+    }
+
+    fn begin(
+        &self,
+        command: &str,
+        script: &str,
+        keys: usize,
+        args: usize,
+        bytes: usize,
+    ) -> Call<'_> {
+        let mut cmd = Cmd::with_capacity(3 + keys + args, 128 + keys * 48 + bytes);
+        cmd.arg(command).arg(script).arg(keys);
         Call { script: self, cmd }
     }
 }

@@ -176,8 +176,8 @@ impl<E: QueueEngine> Session<E> {
         requests: Streaming<pb::ConsumeRequest>,
     ) -> Self {
         let Handlers { engine, held, shutdown, .. } = handlers;
-        let (now, held) = (Instant::now(), held.open(&opened.queue));
-        let credit = Credit::new(opened.max_in_flight);
+        let (now, credit) = (Instant::now(), Credit::new(opened.max_in_flight));
+        let held = held.open(&opened.queue, credit.clone());
         let seat = Box::new(engine.join(&opened.queue));
         Self {
             engine,
@@ -224,15 +224,20 @@ impl<E: QueueEngine> Session<E> {
         Ok(allow::check(&self.caller, allow::RECEIVE, &self.opened.queue)?)
     }
 
-    /// Waits for something to happen; answers a heartbeat if nothing did for long.
-    async fn step(&mut self) -> Result<Option<Said>, Ended> {
-        let left = self.opened.max_in_flight.saturating_sub(self.held.len());
-        self.credit.set(left);
-        if self.next.is_none() && left > 0 && self.reading && Instant::now() >= self.ask_at {
+    /// Asks for as much as there is credit for; answers whether there is any.
+    fn ask(&mut self) -> bool {
+        let left = self.held.count();
+        if self.next.is_none() && left && self.reading && Instant::now() >= self.ask_at {
             self.next = Some(self.seat.ask(&self.credit, self.opened.lease));
         }
-        let overdue = if left == 0 { self.held.first_end() } else { None };
-        let looks = overdue.is_some() || self.next.is_none() && left > 0 && self.reading;
+        left
+    }
+
+    /// Waits for something to happen; answers a heartbeat if nothing did for long.
+    async fn step(&mut self) -> Result<Option<Said>, Ended> {
+        let left = self.ask();
+        let overdue = if left { None } else { self.held.first_end() };
+        let looks = overdue.is_some() || self.next.is_none() && left && self.reading;
         let look_at = overdue.map_or(self.ask_at, |end| end + OVERDUE);
         tokio::select! {
             biased;
@@ -283,6 +288,8 @@ impl<E: QueueEngine> Session<E> {
                 }
                 self.leases.extend(leases);
                 self.away = AWAY;
+                // Before these are on their way: a send that comes meanwhile finds a consumer.
+                self.ask();
                 Ok(())
             }
             Err(QueueError::StorageUnavailable | QueueError::OutcomeUnknown) => {

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::error::QueueError;
 use crate::model::settings::MAX_LEASE;
 use crate::model::{QueueName, Receipt};
-use crate::queue::QueueResult;
+use crate::queue::{Credit, QueueResult};
 
 /// Which stream holds a receipt, by its hash: of two with the same hash only
 /// the later is found, and the other one's credit waits for its lease to end.
@@ -21,9 +21,10 @@ use crate::queue::QueueResult;
 pub struct HeldByStreams(Arc<DashMap<u64, Arc<Shared>>>);
 
 impl HeldByStreams {
-    /// What a new stream holds: nothing yet.
-    pub fn open(&self, queue: &QueueName) -> Held {
-        let shared = Arc::new(Shared::default());
+    /// What a new stream holds: nothing yet. Its credit is what it may hold besides.
+    pub fn open(&self, queue: &QueueName, credit: Credit) -> Held {
+        let (until, freed) = (Mutex::default(), Notify::new());
+        let shared = Arc::new(Shared { until, credit, freed });
         Held { streams: self.clone(), seed: queue.hash64(), shared }
     }
 
@@ -31,10 +32,8 @@ impl HeldByStreams {
     pub fn settled(&self, queue: &QueueName, receipt: &Receipt, result: &QueueResult<()>) {
         if is_over(result) {
             let removed = self.0.remove(&key(queue.hash64(), receipt));
-            if let Some((_, stream)) = removed
-                && stream.until().remove(receipt).is_some()
-            {
-                stream.freed.notify_one();
+            if let Some((_, stream)) = removed {
+                stream.let_go(receipt);
             }
         }
     }
@@ -75,17 +74,32 @@ fn key(seed: u64, receipt: &Receipt) -> u64 {
     xxh3_64_with_seed(receipt.entry().as_bytes(), seed)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// What the client holds, and until when.
     until: Mutex<HashMap<Receipt, Instant>>,
-    /// Rung when something was let go of elsewhere.
+    /// Set under that lock only, so that it never lags behind.
+    credit: Credit,
+    /// Rung when something was let go of elsewhere, and there was no credit before.
     freed: Notify,
 }
 
 impl Shared {
     fn until(&self) -> MutexGuard<'_, HashMap<Receipt, Instant>> {
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of something by a unary call. A stream that has credit asks already, and need not
+    /// be woken to have more.
+    fn let_go(&self, receipt: &Receipt) {
+        let mut until = self.until();
+        let asks = self.credit.is_left(until.len());
+        if until.remove(receipt).is_some() {
+            self.credit.hold(until.len());
+            if !asks {
+                self.freed.notify_one();
+            }
+        }
     }
 }
 
@@ -107,7 +121,14 @@ impl Held {
         self.shared.until().len()
     }
 
-    /// Completes when a unary call let go of something since the last time.
+    /// Counts the credit anew; answers whether there is any.
+    pub fn count(&self) -> bool {
+        let until = self.shared.until();
+        self.shared.credit.hold(until.len());
+        self.shared.credit.is_left(until.len())
+    }
+
+    /// Completes when a unary call made credit where there was none.
     pub async fn freed(&self) {
         self.shared.freed.notified().await;
     }

@@ -101,9 +101,15 @@ impl Credit {
         Self { left: Arc::new(AtomicUsize::new(most)), most }
     }
 
-    /// So many more are possible.
-    pub fn set(&self, left: usize) {
-        self.left.store(left, Ordering::Relaxed);
+    /// The consumer holds so many.
+    pub fn hold(&self, held: usize) {
+        self.left.store(self.most.saturating_sub(held), Ordering::Relaxed);
+    }
+
+    /// Whether one that holds so many can take more.
+    #[must_use]
+    pub fn is_left(&self, held: usize) -> bool {
+        held < self.most
     }
 
     /// How many more are possible.

@@ -190,10 +190,8 @@ impl Calls {
     }
 
     async fn withdraw(&self, queue: &QueueName, id: &MessageId) -> QueueResult<Withdrawn> {
-        let mut keys = keys::of_queue(queue);
-        keys.push(keys::reply(queue, id.as_str()));
-        let mut call = scripts::WITHDRAW.call_sized(&keys, 1, 64);
-        call.arg(id.as_str());
+        let mut call = Store::call_with(&scripts::WITHDRAW, queue, 1, 1, 64);
+        call.arg(keys::reply(queue, id.as_str())).arg(id.as_str());
         match self.store.write(queue, &call).await.map_err(harmless)? {
             Value::Array(reply) => first(reply).map(Withdrawn::Replied),
             verdict => match values::text(verdict).map_err(shape)?.as_str() {

@@ -2,7 +2,12 @@
 //!
 //! `{queue}` is a hash tag: all that belongs to a queue is in one slot.
 
+use redis_link::Call;
+
 use crate::model::QueueName;
+
+/// What the name of a reply's channel ends with.
+const REPLY_BELL: &str = ":bell";
 
 /// The ZSET of the names of all queues, all with score 0; written before a
 /// queue's first message.
@@ -39,10 +44,32 @@ const PARTS: [&str; 24] = [
     "bell",
 ];
 
+/// How many keys a script of a queue gets at least.
+pub const OF_QUEUE: usize = PARTS.len();
+
 /// The keys of a queue, as every script of it gets them; the last is a channel.
 #[must_use]
 pub fn of_queue(queue: &QueueName) -> Vec<String> {
     PARTS.iter().map(|part| key(queue, part)).collect()
+}
+
+/// Gives the keys of a queue to a call, without a string for each.
+pub fn give(call: &mut Call<'_>, queue: &QueueName) {
+    let mut key = key(queue, "");
+    let start = key.len();
+    for part in PARTS {
+        key.truncate(start);
+        key.push_str(part);
+        call.arg(&key);
+    }
+}
+
+/// Gives the key of a reply, and the channel of those who wait for it by id.
+pub fn give_reply(call: &mut Call<'_>, queue: &QueueName, id: &str) {
+    let mut key = reply(queue, id);
+    call.arg(&key);
+    key.push_str(REPLY_BELL);
+    call.arg(&key);
 }
 
 /// The HASH of id → record.
@@ -84,7 +111,7 @@ pub fn reply(queue: &QueueName, id: &str) -> String {
 /// The channel that rings when a message was replied to.
 #[must_use]
 pub fn reply_bell(queue: &QueueName, id: &str) -> String {
-    key(queue, &format!("reply:{id}:bell"))
+    reply(queue, id) + REPLY_BELL
 }
 
 /// The channel on which a replica gets the replies to its calls.

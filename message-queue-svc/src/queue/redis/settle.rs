@@ -248,13 +248,11 @@ impl LaneWork for ReplyWork {
     type Answer = QueueResult<()>;
 
     async fn run(&self, queue: &QueueName, items: Vec<Self::Item>) -> Vec<QueueResult<()>> {
-        let mut keys = keys::of_queue(queue);
+        let (replies, bytes) = (items.len(), items.iter().map(Self::bytes).sum());
+        let mut call = Store::call_with(&scripts::REPLY, queue, 2 * replies, 3 * replies, bytes);
         for (receipt, _) in &items {
-            keys.push(keys::reply(queue, receipt.message_id()));
-            keys.push(keys::reply_bell(queue, receipt.message_id()));
+            keys::give_reply(&mut call, queue, receipt.message_id());
         }
-        let bytes = items.iter().map(Self::bytes).sum();
-        let mut call = scripts::REPLY.call_sized(&keys, 3 * items.len(), bytes);
         let mut here = Vec::with_capacity(items.len());
         for (receipt, content) in &items {
             let waits_here = self.callers.wait_for(receipt.message_id());

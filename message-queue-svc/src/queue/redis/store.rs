@@ -52,7 +52,20 @@ impl Store {
         args: usize,
         bytes: usize,
     ) -> Call<'static> {
-        script.call_sized(&keys::of_queue(queue), args, bytes)
+        Self::call_with(script, queue, 0, args, bytes)
+    }
+
+    /// As [`Store::call`], but so many more keys are still to be given first.
+    pub fn call_with(
+        script: &'static Script,
+        queue: &QueueName,
+        keys: usize,
+        args: usize,
+        bytes: usize,
+    ) -> Call<'static> {
+        let mut call = script.call_for_keys(keys::OF_QUEUE + keys, args, bytes);
+        keys::give(&mut call, queue);
+        call
     }
 
     /// Makes a call that writes.
