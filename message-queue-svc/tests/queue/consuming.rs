@@ -153,3 +153,20 @@ async fn sends_leave_their_part_to_consumers_of_other_replicas() {
     println!("{near_got} where they were sent, {far_got} at the other replica");
     assert!(near_got >= 30 && far_got >= 30, "{near_got} and {far_got}");
 }
+
+#[tokio::test]
+async fn a_time_that_is_past_is_at_once_for_consumers_that_wait_too() {
+    let (_redis, mut service) = start().await;
+    let mut stream = service.consume("q", 10, futures::stream::pending()).await;
+    // One after the other, so that each finds the consumer waiting.
+    service.send("q", vec![outgoing("first")]).await;
+    assert_eq!(text(delivery(&mut stream).await.message.as_ref().unwrap()), "first");
+    let past =
+        pb::outgoing_message::Due::DeliverAt(prost_types::Timestamp { seconds: 1, nanos: 0 });
+    let late = pb::OutgoingMessage { due: Some(past), ..outgoing("late") };
+    service.send("q", vec![outgoing("before"), late, outgoing("after")]).await;
+    for wanted in ["before", "late", "after"] {
+        assert_eq!(text(delivery(&mut stream).await.message.as_ref().unwrap()), wanted);
+    }
+    assert_eq!(service.counts("q").await, [0, 4, 0, 0]);
+}

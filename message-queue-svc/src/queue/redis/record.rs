@@ -49,7 +49,7 @@ impl Prepared {
         Self {
             id,
             record: record.freeze(),
-            is_plain: options.is_empty() && !ordered && reply_to.is_empty(),
+            is_plain: options.is_empty() && !ordered,
             is_next: !due && !ordered && message.priority == Priority::Normal,
             options,
         }

@@ -7,6 +7,8 @@ use redis_link::Script;
 /// A script of a queue, with the parts that it shares with some others. `#!lua`
 /// alone: a full Redis refuses it before it writes; `allow-oom`: it frees more
 /// than it takes, so it runs anyway.
+///
+/// What is rare in the scripts that are called most is between `rare_begin` and `rare_end`.
 macro_rules! script {
     ($(#[$doc:meta])* $name:ident, $file:literal, $shebang:literal $(, $part:literal)*) => {
         $(#[$doc])*
@@ -25,27 +27,27 @@ macro_rules! script {
 pub const TAKEN_HEAD: usize = 6;
 
 script!(/// Stores messages.
-    SEND, "send", "#!lua", "ordering", "remember", "sending");
+    SEND, "send", "#!lua", "rare_begin", "entries", "ordering", "remember", "ends", "rare_end", "sending");
 script!(/// Leases messages.
-    TAKE, "take", "#!lua flags=allow-oom", "ordering", "ends", "taking");
+    TAKE, "take", "#!lua flags=allow-oom", "due", "rare_begin", "entries", "ordering", "remember", "ends", "rare_end", "taking");
 script!(/// Stores messages and leases them.
-    SEND_TAKE, "send_take", "#!lua", "ordering", "remember", "ends", "sending", "taking");
+    SEND_TAKE, "send_take", "#!lua", "due", "rare_begin", "entries", "ordering", "remember", "ends", "rare_end", "sending", "taking");
 script!(/// Gives back what was leased to nobody.
-    UNTAKE, "untake", "#!lua flags=allow-oom", "ordering", "ends");
+    UNTAKE, "untake", "#!lua flags=allow-oom", "entries", "ordering", "ends");
 script!(/// Says that messages are done.
-    ACK, "ack", "#!lua flags=allow-oom", "ordering", "remember");
+    ACK, "ack", "#!lua flags=allow-oom", "rare_begin", "entries", "ordering", "remember", "ends", "rare_end");
 script!(/// Ends leases without an ack.
-    GIVE_BACK, "give_back", "#!lua flags=allow-oom", "ordering", "ends");
+    GIVE_BACK, "give_back", "#!lua flags=allow-oom", "entries", "ordering", "ends");
 script!(/// Gives leases more time.
     EXTEND, "extend", "#!lua flags=allow-oom");
 script!(/// Answers senders.
-    REPLY, "reply", "#!lua flags=allow-oom", "ordering", "remember", "ends");
+    REPLY, "reply", "#!lua flags=allow-oom", "rare_begin", "entries", "ordering", "remember", "ends", "rare_end");
 script!(/// Puts back what was handed off to nobody.
     UNHAND, "unhand", "#!lua flags=allow-oom");
 script!(/// Upkeep.
-    SWEEP, "sweep", "#!lua flags=allow-oom", "ordering", "ends");
+    SWEEP, "sweep", "#!lua flags=allow-oom", "due", "entries", "ordering", "ends");
 script!(/// Takes a message back.
-    WITHDRAW, "withdraw", "#!lua flags=allow-oom", "ordering", "ends");
+    WITHDRAW, "withdraw", "#!lua flags=allow-oom", "entries", "ordering", "ends");
 script!(/// Creates a queue.
     CREATE, "create", "#!lua");
 script!(/// Changes a queue's settings.
@@ -55,13 +57,13 @@ script!(/// Tells a queue's settings and figures.
 script!(/// Says that a replica has no consumers.
     PRESENCE, "presence", "#!lua flags=allow-oom");
 script!(/// Drops messages.
-    PURGE, "purge", "#!lua flags=allow-oom", "ordering", "ends");
+    PURGE, "purge", "#!lua flags=allow-oom", "entries", "ordering", "ends");
 script!(/// Shows messages.
-    PEEK, "peek", "#!lua flags=no-writes", "ordering");
+    PEEK, "peek", "#!lua flags=no-writes", "entries", "ordering");
 script!(/// Lists dead letters.
     LIST_DEAD, "list_dead", "#!lua flags=no-writes");
 script!(/// Makes dead letters messages again.
-    REVIVE, "revive", "#!lua flags=allow-oom", "ordering", "ends");
+    REVIVE, "revive", "#!lua flags=allow-oom", "entries", "ordering", "ends");
 script!(/// Drops dead letters.
     DELETE_DEAD, "delete_dead", "#!lua flags=allow-oom");
 script!(/// Removes a queue.

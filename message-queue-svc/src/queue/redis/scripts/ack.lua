@@ -10,7 +10,7 @@ local all, seen = acked == #ARGV, {}
 -- that was delivered and still stands for its message was leased.
 local function held(entry, id)
   if all then return true end
-  if seen[id] or call('HEXISTS', BODY, id) == 0 or current(id) ~= entry then return false end
+  if seen[id] or call('HEXISTS', BODY, id) == 0 or rare().current(id) ~= entry then return false end
   seen[id] = true
   return true
 end
@@ -23,16 +23,17 @@ for i, entry in ipairs(ARGV) do
     if #entry > ID then again[#again + 1] = entry end
     answer[i] = '1'
   else
-    answer[i] = (seen[id] and current(id) == entry or was_done(entry)) and '2' or '0'
+    answer[i] = (seen[id] and rare().current(id) == entry or rare().was_done(entry)) and '2' or '0'
   end
 end
 if #ids > 0 then
   local keys = {}
   for _, id in ipairs(ids) do
-    if is_ordered(id) then
+    local flag = string.byte(id, ID)
+    if flag ~= 48 and flag ~= 50 and rare().is_ordered(id) then
       local record = call('HGET', BODY, id)
       if record then
-        local _, _, key = head(record)
+        local _, _, key = rare().head(record)
         keys[#keys + 1] = { key, id }
       end
     end
@@ -40,12 +41,12 @@ if #ids > 0 then
   call('HDEL', BODY, unpack(ids))
   if call('EXISTS', EXPIRY) == 1 then call('ZREM', EXPIRY, unpack(ids)) end
   for _, entry in ipairs(again) do
-    local id, generation = parse(entry)
+    local id, generation = rare().parse(entry)
     call('HDEL', AGAIN, id)
     call('HDEL', ERRORS, id)
-    remember_done(id, generation)
+    rare().remember_done(id, generation)
   end
-  for _, key in ipairs(keys) do release_key(key[1], key[2]) end
+  for _, key in ipairs(keys) do rare().release_key(key[1], key[2]) end
   count('a', acked)
   if tonumber(call('HGET', META, 'max_in_flight') or 0) > 0 then ring = true end
 end

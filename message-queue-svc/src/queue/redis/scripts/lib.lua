@@ -1,5 +1,7 @@
 -- What all queue scripts share; put in front of each of them, and behind it the
--- parts that it needs (scripts.rs).
+-- parts that it needs (scripts.rs). Making a function takes about as long as a
+-- small command: those that are rarely needed by the scripts that are called most
+-- are in parts of their own (rare_begin.lua).
 --
 -- KEYS, the same for every script of a queue, in the order of keys.rs.
 --
@@ -54,47 +56,6 @@ local function many(command, key, items)
   end
 end
 
-local function flags(id)
-  return tonumber(string.sub(id, ID, ID), 16) or 0
-end
-
--- Whether it is neither ordered nor of another priority than normal.
-local function is_plain(id)
-  local flag = string.byte(id, ID)
-  return flag == 48 or flag == 50
-end
-
-local function is_ordered(id)
-  return flags(id) % 2 == 1
-end
-
-local function expects_reply(id)
-  return math.floor(flags(id) / 2) % 2 == 1
-end
-
-local function list_of(id)
-  local class = math.floor(flags(id) / 4)
-  if class == 1 then return HIGH elseif class == 2 then return LOW end
-  return READY
-end
-
-local function parse(entry)
-  local id = string.sub(entry, 1, ID)
-  local generation, failures = string.match(entry, '^%.(%d+)%.(%d+)$', ID + 1)
-  return id, tonumber(generation or 0), tonumber(failures or 0)
-end
-
--- The entry that stands for a message at present.
-local function current(id)
-  local again = call('HGET', AGAIN, id)
-  return again and (id .. '.' .. again) or id
-end
-
--- sent at, expires at, ordering key, reply channel
-local function head(record)
-  return struct.unpack('>I6I6Hc0Bc0', record)
-end
-
 -- A score in LEASED: the deadline in thousandths of a ms. Which of them a lease
 -- ends at says in which take it began.
 local function lease_score(deadline)
@@ -104,21 +65,6 @@ end
 -- The deadline of a score, in ms.
 local function lease_deadline(score)
   return math.floor(tonumber(score) / 1000)
-end
-
-local function ghosts(n)
-  if n ~= 0 then call('HINCRBY', META, 'ghosts', n) end
-end
-
--- Makes an entry ready: in front of its class, or behind.
-local function push(entry, in_front)
-  call(in_front and 'RPUSH' or 'LPUSH', list_of(entry), entry)
-  pushed = true
-end
-
-local function delay_until(entry, due)
-  call('ZADD', DELAYED, due, entry)
-  ring = true
 end
 
 -- Counts what was sent (`s`) or acked (`a`), by 5 s.
@@ -131,26 +77,4 @@ local function count(kind, n)
     end
     call('PEXPIRE', STATS, 120000)
   end
-end
-
--- When the first lease ends, the first delayed message is due and the first one
--- expires, in ms, as far as there are any.
-local function first_due()
-  local due = {}
-  for i, key in ipairs({ LEASED, DELAYED, EXPIRY }) do
-    due[i] = tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
-  end
-  if due[1] then due[1] = lease_deadline(due[1]) end
-  return due
-end
-
-local function is_due(due)
-  return due[1] and due[1] <= now or due[2] and due[2] <= now or due[3] and due[3] <= now
-end
-
--- When there is something to sweep next, in ms from now; 0: nothing.
-local function next_due(due)
-  local soonest = math.huge
-  for i = 1, 3 do soonest = math.min(soonest, due[i] or math.huge) end
-  return soonest < math.huge and math.max(1, math.ceil(soonest - now)) or 0
 end

@@ -6,8 +6,11 @@
 --   as sending.lua says.
 -- Returns: nil if the queue does not exist. Otherwise { what became of the
 --   requests, as sending.lua says; what was taken, as taking.lua says }.
-local take = begin_take()
-if not take then return false end
+local settings = call('HMGET', META, 'created', 'paused', 'lease', 'max_in_flight', 'max_rate',
+  'retention', 'max_messages', 'dedup_window')
+if not settings[1] then return false end
+local quiet = call('EXISTS', HIGH, HANDOFF, READY, LOW, DELAYED, EXPIRY) == 0
+local take = begin_take(settings, quiet)
 
 -- How long what is left to others is theirs.
 local YIELD_MS = 10
@@ -33,19 +36,19 @@ end
 
 -- Where nothing waits, what comes is leased without going through a list. Those
 -- who sent it have it, so it is not answered either.
-local was_empty = call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0
-local function direct(ready, records, stored)
+local was_empty = quiet or call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0
+local function direct(ready, sizes, stored)
   take.limit = share(stored)
   local count = 0
-  while was_empty and count < #ready and take.leased < take.limit do
-    if not lease_one(take, ready[count + 1], #records[count + 1]) then break end
+  while was_empty and sizes[count + 1] and take.leased < take.limit do
+    if not lease_one(take, ready[count + 1], sizes[count + 1]) then break end
     count = count + 1
   end
   if count > 0 then take.result[4], take.result[5] = count, ready[count] end
   return count
 end
 
-local results = send(12, direct)
+local results = send(12, settings[6], settings[7], settings[8], direct)
 if take.leased < take.limit and not take.full and (pushed or not was_empty) then fill(take) end
 local taken = end_take(take)
 if pushed and call('EXISTS', HIGH, HANDOFF, READY, LOW) == 0 then pushed = false end

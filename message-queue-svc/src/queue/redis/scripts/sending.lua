@@ -3,143 +3,158 @@
 --   the number of a request's messages, and for each of these id, record without
 --   its two times, options ('' or: delay (6, ms), deliver at (6, ms), time to
 --   live (6, ms), 16 bytes of content hash, dedup key; a time of 0 is none);
---   '*' and the number of requests of one message each, which have no options, no
---   ordering key and nobody who waits for a reply; and their records.
--- Answers nil if the queue does not exist. Otherwise an item for each of these:
--- 0 stored; an array of ids, '' for what is new, if any was sent before; or
--- 'FULL' or 'REUSED <index of the message, from 0>'. For '*' how many of them
--- were stored: the queue is full for the others. And how many were stored at all.
--- `direct` is asked how many of the messages that are ready, in their order,
--- need not go into a list, unless some go before others.
-local function send(first, direct)
-  local settings = call('HMGET', META, 'created', 'retention', 'max_messages', 'dedup_window')
-  if not settings[1] then return false end
-  local retention, max_messages = tonumber(settings[2] or 0), tonumber(settings[3] or 0)
-  local window = tonumber(settings[4] or 0)
-  local size = max_messages > 0 and call('HLEN', BODY) or 0
+--   '*' and the number of requests of one message each, which have no options and
+--   no ordering key; and their records.
+-- Answers for each of these an item: 0 stored; an array of ids, '' for what is
+-- new, if any was sent before; or 'FULL' or 'REUSED <index of the message, from
+-- 0>'. For '*' how many of them were stored: the queue is full for the others.
 
+-- Puts a message where it can be taken from, behind the others: `to.ready` is for
+-- READY. Only those with a size may be leased as they come.
+local function list(to, id, size)
+  local flag = string.byte(id, ID)
+  if flag == 48 or flag == 50 then
+    to.count = to.count + 1
+    to.ready[to.count] = id
+    to.sizes[to.count] = size
+  else
+    local name = rare().list_of(id)
+    to.others[name] = to.others[name] or {}
+    table.insert(to.others[name], id)
+  end
+end
+
+-- A request that may be anything; `at` is where its messages begin.
+local function request(to, at, messages)
+  local window = to.window
   local bucket, other
   local function known(key)
     if window == 0 then return nil end
-    if not bucket then bucket, other = buckets('dedup', DEDUP0, DEDUP1, window) end
+    if not bucket then bucket, other = rare().buckets('dedup', DEDUP0, DEDUP1, window) end
     return call('HGET', bucket, key) or call('HGET', other, key)
   end
 
-  local bodies, plain, whole_of, stored = {}, {}, {}, 0
-  local lists = { [READY] = plain, [HIGH] = {}, [LOW] = {} }
-
-  local packed, packed_for
-  local function times(expires)
-    if expires ~= packed_for then
-      packed, packed_for = struct.pack('>I6I6', now, expires), expires
+  local fresh, before, any_before, seen = messages, {}, false, {}
+  for i = 0, messages - 1 do
+    local options = ARGV[at + 3 * i + 2]
+    before[i + 1] = ''
+    if #options > 34 then
+      local hash, key = string.sub(options, 19, 34), string.sub(options, 35)
+      local found = known(key) or (window > 0 and seen[key])
+      if not found then
+        seen[key] = ARGV[at + 3 * i] .. hash
+      elseif string.sub(found, ID + 1) == hash then
+        before[i + 1] = string.sub(found, 1, ID)
+        any_before = true
+        fresh = fresh - 1
+      else
+        return 'REUSED ' .. i
+      end
     end
-    return packed
   end
+  if to.max_messages > 0 and fresh > 0 and to.held + fresh > to.max_messages then return 'FULL' end
+  to.held = to.held + fresh
 
-  local function store(id, record, delay, deliver_at, ttl)
-    local due = deliver_at
-    if delay > 0 then due = now + delay end
-    local expires = 0
-    if ttl > 0 then expires = now + ttl elseif retention > 0 then expires = now + retention end
+  local function store(id, record, options)
+    local due, expires, times = 0, to.expires, to.times
+    if options ~= '' then
+      local delay, deliver_at, ttl = struct.unpack('>I6I6I6', options)
+      due = delay > 0 and now + delay or deliver_at
+      if ttl > 0 then
+        expires = now + ttl
+        times = struct.pack('>I6I6', now, expires)
+      end
+      if #options > 34 and window > 0 then
+        call('HSET', bucket, string.sub(options, 35), id .. string.sub(options, 19, 34))
+        call('PEXPIRE', bucket, 2 * window + 1000)
+      end
+    end
     if expires > 0 then call('ZADD', EXPIRY, expires, id) end
-    local whole = times(expires) .. record
-    stored = stored + 1
-    bodies[2 * stored - 1] = id
-    bodies[2 * stored] = whole
-    if due == 0 and is_plain(id) then
-      plain[#plain + 1] = id
-      whole_of[#plain] = whole
-    elseif is_ordered(id) then
-      local _, _, key = head(whole)
-      place(id, id, due, key)
+    local whole = times .. record
+    to.stored = to.stored + 1
+    to.bodies[2 * to.stored - 1] = id
+    to.bodies[2 * to.stored] = whole
+    if rare().is_ordered(id) then
+      local _, _, key = rare().head(whole)
+      rare().place(id, id, due, key)
     elseif due > now then
-      delay_until(id, due)
+      rare().delay_until(id, due)
     else
-      local list = lists[list_of(id)]
-      list[#list + 1] = id
+      list(to, id, due == 0 and #whole or nil)
     end
   end
-
-  local results = {}
-  local at = first
-  local function requests_of_one(count)
-    local room = count
-    if max_messages > 0 then room = math.max(0, math.min(count, max_messages - size)) end
-    for i = at + 1, at + room do
-      -- Behind two lengths of 0 and the tag of the id in the encoded Message.
-      store(string.sub(ARGV[i], 6, 5 + ID), ARGV[i], 0, 0, 0)
+  for i = 0, messages - 1 do
+    if before[i + 1] == '' then
+      store(ARGV[at + 3 * i], ARGV[at + 3 * i + 1], ARGV[at + 3 * i + 2])
     end
-    size = size + room
-    at = at + 1 + count
+  end
+  return any_before and before or 0
+end
+
+-- `retention`, `max_messages` and `window` are settings, as they were read.
+-- `direct` is asked how many of the messages that are ready, in their order,
+-- need not go into a list, unless some go before others.
+local function send(first, retention, max_messages, window, direct)
+  retention, max_messages = tonumber(retention or 0), tonumber(max_messages or 0)
+  local expires = retention > 0 and now + retention or 0
+  local bodies, times = {}, struct.pack('>I6I6', now, expires)
+  local to = {
+    bodies = bodies, times = times, expires = expires, stored = 0,
+    ready = {}, sizes = {}, count = 0, others = {},
+    max_messages = max_messages, held = max_messages > 0 and call('HLEN', BODY) or 0,
+    window = tonumber(window or 0),
+  }
+
+  -- Requests of one message without options; answers how many of them there is room for.
+  local function simple(at, requests)
+    local room = requests
+    if max_messages > 0 then room = math.max(0, math.min(requests, max_messages - to.held)) end
+    local stored = to.stored
+    for i = at, at + room - 1 do
+      -- Behind two lengths, of which the first is 0, the reply channel, and the tag of
+      -- the id in the encoded Message.
+      local record = ARGV[i]
+      local start = 6 + string.byte(record, 3)
+      local id = string.sub(record, start, start + ID - 1)
+      stored = stored + 1
+      bodies[2 * stored - 1] = id
+      bodies[2 * stored] = times .. record
+      if expires > 0 then call('ZADD', EXPIRY, expires, id) end
+      list(to, id, #record + 12)
+    end
+    to.stored = stored
+    to.held = to.held + room
     return room
   end
 
-  local function request(messages)
-    local head_of = at + 1
-    at = at + 1 + 3 * messages
-    local verdict, fresh, before, any_before, seen = 0, messages, {}, false, {}
-    for i = 0, messages - 1 do
-      local options = ARGV[head_of + 3 * i + 2]
-      before[i + 1] = ''
-      if #options > 34 then
-        local hash, key = string.sub(options, 19, 34), string.sub(options, 35)
-        local found = known(key) or (window > 0 and seen[key])
-        if not found then
-          seen[key] = ARGV[head_of + 3 * i] .. hash
-        elseif string.sub(found, ID + 1) == hash then
-          before[i + 1] = string.sub(found, 1, ID)
-          any_before = true
-          fresh = fresh - 1
-        else
-          verdict = 'REUSED ' .. i
-          break
-        end
-      end
-    end
-    if verdict == 0 and max_messages > 0 and fresh > 0 and size + fresh > max_messages then
-      verdict = 'FULL'
-    end
-    if verdict == 0 then
-      size = size + fresh
-      for i = 0, messages - 1 do
-        if before[i + 1] == '' then
-          local id, record, options = ARGV[head_of + 3 * i], ARGV[head_of + 3 * i + 1], ARGV[head_of + 3 * i + 2]
-          local delay, deliver_at, ttl = 0, 0, 0
-          if options ~= '' then
-            delay, deliver_at, ttl = struct.unpack('>I6I6I6', options)
-            if #options > 34 and window > 0 then
-              call('HSET', bucket, string.sub(options, 35), id .. string.sub(options, 19, 34))
-              call('PEXPIRE', bucket, 2 * window + 1000)
-            end
-          end
-          store(id, record, delay, deliver_at, ttl)
-        end
-      end
-      if any_before then verdict = before end
-    end
-    return verdict
-  end
-
+  local results, at = {}, first
   while at <= #ARGV do
-    if string.byte(ARGV[at]) == 42 then
-      results[#results + 1] = requests_of_one(tonumber(string.sub(ARGV[at], 2)))
+    local head = ARGV[at]
+    if string.byte(head) == 42 then
+      local requests = tonumber(string.sub(head, 2))
+      results[#results + 1] = simple(at + 1, requests)
+      at = at + 1 + requests
     else
-      results[#results + 1] = request(tonumber(ARGV[at]))
+      local messages = tonumber(head)
+      results[#results + 1] = request(to, at + 1, messages)
+      at = at + 1 + 3 * messages
     end
   end
 
   many('HSET', BODY, bodies)
+  local ready, others = to.ready, to.others
   if direct then
-    local first_in_turn = #lists[HIGH] == 0 and not pushed
-    local count = direct(first_in_turn and plain or {}, whole_of, stored)
-    if count > 0 then lists[READY] = { unpack(plain, count + 1) } end
+    local in_turn = not others[HIGH] and not pushed
+    local count = in_turn and direct(ready, to.sizes, to.stored) or direct({}, {}, to.stored)
+    if count > 0 then ready = { unpack(ready, count + 1) } end
   end
-  for list, entries in pairs(lists) do
+  others[READY] = ready
+  for name, entries in pairs(others) do
     if #entries > 0 then
-      many('LPUSH', list, entries)
+      many('LPUSH', name, entries)
       pushed = true
     end
   end
-  count('s', stored)
-  return results, stored
+  count('s', to.stored)
+  return results
 end

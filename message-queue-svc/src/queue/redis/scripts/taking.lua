@@ -17,24 +17,24 @@ local function take_score(deadline, turn)
   return string.format('%.0f', lease_score(deadline) + 1 + turn % 999)
 end
 
--- What a take may lease, before it does; nil if the queue does not exist.
-local function begin_take()
-  local settings = call('HMGET', META, 'created', 'paused', 'lease', 'max_in_flight', 'max_rate')
-  if not settings[1] then return nil end
+-- What a take may lease, before it does. `settings` are those of a queue that
+-- exists: created, paused, lease, max_in_flight, max_rate. `quiet`: nothing is
+-- delayed or expires.
+local function begin_take(settings, quiet)
   if ARGV[4] ~= '' then
     call('HSET', CONSUMERS, ARGV[4], ARGV[5] .. ' ' .. string.format('%.0f', now + 30000))
   end
   local take = {
     wanted = tonumber(ARGV[1]), max_bytes = tonumber(ARGV[2]), taker = ARGV[6], number = ARGV[7],
-    more = false, due = first_due(), rate = tonumber(settings[5] or 0), tokens = 0,
+    more = false, due = first_due(quiet), rate = tonumber(settings[5] or 0), tokens = 0,
     leases = {}, leased = 0, ordered = {}, bytes = 0, ghosts = 0, full = false,
   }
   if is_due(take.due) then
-    take.more = ends().sweep(100)
+    take.more = rare().ends().sweep(100)
     take.due = first_due()
   end
   take.deadline = now + tonumber(ARGV[3] ~= '' and ARGV[3] or settings[3] or 30000)
-  take.result = { string.format('%.0f', now), string.format('%.0f', take.deadline), 0, 0, '', 0 }
+  take.result = { now, take.deadline, 0, 0, '', 0 }
   take.size = 6
   local noted = call('HMGET', TAKES, take.taker, '#')
   take.turn = tonumber(noted[2] or 0)
@@ -100,11 +100,12 @@ local function fill(take)
         local expires = 0
         if uses_expiry then expires = struct.unpack('>I6', record, 7) end
         if expires > 0 and expires <= now then
-          local _, generation, failures = parse(entry)
-          ends().to_dead(string.sub(entry, 1, ID), generation, failures, record, EXPIRED, nil)
+          local _, generation, failures = rare().parse(entry)
+          rare().ends().to_dead(string.sub(entry, 1, ID), generation, failures, record, EXPIRED, nil)
         else
           if not lease_one(take, entry, #record) then return i end
-          if string.byte(entry, ID) ~= 48 and is_ordered(entry) then
+          local flag = string.byte(entry, ID)
+          if flag ~= 48 and flag ~= 50 and rare().is_ordered(entry) then
             take.ordered[#take.ordered + 1] = string.sub(entry, 1, ID)
           end
           result[size + 1] = entry
@@ -149,10 +150,10 @@ local function end_take(take)
   if leased > 0 then
     call('HSET', TAKES, take.taker, take.number .. ' ' .. take.score, '#', take.turn + 1)
     many('ZADD', LEASED, take.leases)
-    many('ZREM', SINCE, take.ordered)
+    if #take.ordered > 0 then many('ZREM', SINCE, take.ordered) end
     due[1] = math.min(due[1] or take.deadline, take.deadline)
   end
-  ghosts(-take.ghosts)
+  if take.ghosts > 0 then rare().ghosts(-take.ghosts) end
   if take.rate > 0 then
     call('HSET', META, 'rate_tokens', tostring(take.tokens - leased), 'rate_at', now)
   end
