@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use proto::eventstore::v1::subscribe_response::Message;
 use proto::messagequeue::v1::consume_request::Message as Said;
 use proto::messagequeue::v1::consume_response::Message as Heard;
-use proto::messagequeue::v1::{ConsumeAck, ConsumeOpen, ConsumeRequest};
+use proto::messagequeue::v1::{ConsumeAck, ConsumeOpen, ConsumeRequest, ConsumeResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
 use super::Effort;
 use super::subscribe::from_now;
@@ -62,20 +63,28 @@ pub async fn send_to_delivery(world: Arc<World>, effort: Effort) -> anyhow::Resu
             async move { writer.send(one_message(QUEUE)).await }
         });
         let receipt = loop {
-            match stream.message().await?.context("the consuming ended")?.message {
-                Some(Heard::Delivery(delivery)) => break delivery.receipt,
-                Some(Heard::Outcome(outcome)) if outcome.error.is_some() => {
-                    bail!("an ack was refused: {:?}", outcome.error)
-                }
-                _ => {}
+            if let Heard::Delivery(delivery) = heard(&mut stream).await? {
+                break delivery.receipt;
             }
         };
         timing.record(written);
         sending.await??;
         let ack = ConsumeAck { receipts: vec![receipt] };
         says.send(request(Said::Ack(ack))).await?;
+        // Acked before the next is sent: nothing else is under way then.
+        loop {
+            if let Heard::Outcome(outcome) = heard(&mut stream).await? {
+                anyhow::ensure!(outcome.error.is_none(), "an ack was refused: {:?}", outcome.error);
+                break;
+            }
+        }
     }
     Ok(timing.measured())
+}
+
+async fn heard(stream: &mut Streaming<ConsumeResponse>) -> anyhow::Result<Heard> {
+    let message = stream.message().await?.context("the consuming ended")?.message;
+    message.context("an empty answer")
 }
 
 fn request(message: Said) -> ConsumeRequest {
