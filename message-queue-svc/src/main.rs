@@ -8,22 +8,28 @@ use message_queue_svc::{SERVICE, check, serve, start};
 use svc_front::parse;
 use svc_observe::telemetry;
 use svc_runtime::shutdown::Shutdown;
+use svc_runtime::threads;
 use tokio::net::TcpListener;
 
 /// Small pieces come and go with every call: this allocator is quicker at it than the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     let (config, given) = parse::<Config>();
-    if config.front.check {
-        return Ok(check(&config, &given).await.tell());
-    }
+    threads::runtime()?.block_on(async {
+        if config.front.check {
+            return Ok(check(&config, &given).await.tell());
+        }
+        run(config).await.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::init(SERVICE, &config.front.runtime, &config.front.observe.trace)?;
     let served = bind_and_serve(config).await;
     telemetry.finish().await;
-    served.map(|()| ExitCode::SUCCESS)
+    served
 }
 
 async fn bind_and_serve(config: Config) -> anyhow::Result<()> {
