@@ -13,7 +13,7 @@ use system_tests::topology::{EVENT_STORE, GATEWAY, MESSAGE_QUEUE, WORKERS};
 
 /// Who may name a crate that speaks to Redis.
 const REDIS_CRATES: [(&str, &[&str]); 2] =
-    [("redis", &["redis-link", EVENT_STORE, MESSAGE_QUEUE]), ("deadpool", &["redis-link"])];
+    [("redis", &["redis-link", EVENT_STORE, MESSAGE_QUEUE]), ("deadpool-redis", &["redis-link"])];
 /// Who may use the crate that wraps it; system-tests starts private servers with it.
 const REDIS_LINK_USERS: [&str; 5] =
     [EVENT_STORE, MESSAGE_QUEUE, "svc-front", "system-tests", "redis-link"];

@@ -10,7 +10,9 @@ use deadpool::{
     Runtime,
     managed::{self, Metrics, Object, Pool, PoolError, RecycleResult, TimeoutType, Timeouts},
 };
-use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, Value, aio::MultiplexedConnection, cmd};
+use redis::{
+    AsyncConnectionConfig, Cmd, ProtocolVersion, RedisError, Value, aio::MultiplexedConnection, cmd,
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -20,7 +22,8 @@ use crate::{
     meter::Meter,
 };
 
-/// Makes connections for the pool, and looks at them before they are used again.
+/// Makes connections for the pool, each as deadpool-redis does with what the files hold then, and
+/// looks at them before they are used again.
 #[derive(Debug)]
 struct Manager {
     access: Access,
@@ -33,10 +36,14 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<MultiplexedConnection, LinkError> {
         let client = self.access.client(ProtocolVersion::RESP2).await?;
-        let connecting = client.get_multiplexed_async_connection_with_config(&self.config);
-        connecting.await.map_err(|error| LinkError::of_connecting(&error))
+        let info = client.get_connection_info().clone();
+        let connecting = async {
+            deadpool_redis::Manager::new_with_config(info, self.config.clone())?.create().await
+        };
+        connecting.await.map_err(|error: RedisError| LinkError::of_connecting(&error))
     }
 
+    /// Not as deadpool-redis does it, which needs the right to UNWATCH.
     async fn recycle(
         &self,
         connection: &mut MultiplexedConnection,
