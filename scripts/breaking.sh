@@ -33,11 +33,15 @@ compare() {
     fail "these changes of proto/ break clients that were made from $1: keep what is there, and add (buf.yaml has the rules)"
 }
 
-commit=$(base)
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
-git archive "$commit" proto buf.yaml | tar -x -C "$before"
-compare "commit $(git rev-parse --short "$commit")" "$before"
+if [ "${PROTO_HISTORY:-}" = none ]; then
+  say "PROTO_HISTORY=none: not held against an earlier commit"
+else
+  commit=$(base)
+  git archive "$commit" proto buf.yaml | tar -x -C "$before"
+  compare "commit $(git rev-parse --short "$commit")" "$before"
+fi
 
 mkdir "$before/first"
 cp -r tests/fixtures/proto-first "$before/first/proto"
