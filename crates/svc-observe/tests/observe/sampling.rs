@@ -89,6 +89,9 @@ async fn without_an_endpoint_there_are_none() {
     assert!(Traces::start(SERVICE, &off).unwrap().is_none());
     let spans = svc_observe::trace::Spans::default();
     assert!(!spans.are_on());
-    let context = spans.consumer("work", context_of([("traceparent", RECORDED)]));
-    assert!(!context.context().span().span_context().is_valid());
+    let producer = context_of([("traceparent", RECORDED)]).unwrap();
+    let work = spans.consumer("work", Some(producer.clone()));
+    let span = work.context().span();
+    assert!(!span.is_recording());
+    assert_eq!(span.span_context(), &producer, "what comes goes on to whoever has traces");
 }
