@@ -211,3 +211,28 @@ async fn pages_of_parked_events_miss_none_while_they_are_worked_off() {
     assert_eq!((seen.len(), seen.iter().collect::<std::collections::HashSet<_>>().len()), (12, 12));
     assert_eq!(service.group("t", "g").await.parked, 0);
 }
+
+/// Each of its leases was given back, so none of their receipts is good for an ack.
+#[tokio::test]
+async fn an_event_that_was_truncated_before_its_retry_was_acked_by_nobody() {
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    append(&service, 2, |_| "s".into()).await;
+    service.create_group("t", "g", GroupSettings::default()).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let delivery = service.fetch("t", "g", 1, 0).await.remove(0);
+        service.nack("t", "g", &delivery, NackAction::Retry, Some(0)).await;
+        held.push(delivery);
+    }
+    let last = service.read_all("t").await.remove(1);
+    let before = truncate_topic_request::Before::BeforePosition(last.position);
+    let request = TruncateTopicRequest { topic: "t".into(), before: Some(before) };
+    service.topics().truncate_topic(request).await.unwrap();
+    assert_eq!(sequence(&service.fetch("t", "g", 1, 0).await[0]), 2);
+    for delivery in &held {
+        let outcome = service.ack("t", "g", &[delivery]).await.remove(0);
+        let facts = ErrorFacts::of_item(&outcome.error.unwrap()).unwrap();
+        assert_eq!(facts.reason, "LEASE_LOST");
+    }
+}

@@ -106,7 +106,8 @@ for c = 9, #ARGV, 2 do
         again[#again + 1] = failures
         deliver(entry, number(lease))
       else
-        finish(position, 2)
+        -- Retention removed it: done by a lease that nobody has.
+        finish(position, lease + 1)
       end
     end
   end
