@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long runs: the tests that draw at random with more cases and more data, the fuzz targets, a
-# rolling restart at full load, then the scenario again and again for SOAK_MINUTES while services and Redis are killed. Arguments go to the `soak`
-# program (see `soak --help`).
+# rolling restart at full load, then the scenario again and again for SOAK_MINUTES while services and
+# Redis are killed. Arguments go to the `soak` program (see `soak --help`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -29,8 +29,8 @@ if [ -z "${NO_BUILD:-}" ]; then
 fi
 
 say "== a rolling restart under load"
-BIN_DIR="${CARGO_TARGET_DIR:-target}/release" ROLLING_RATE="${ROLLING_RATE:-2000}" \
-  cargo test ${LOCKED:-} --release -p system-tests --test rolling -- --nocapture
+BIN_DIR="$(realpath "${CARGO_TARGET_DIR:-target}/release")" ROLLING_RATE="${ROLLING_RATE:-2000}" \
+  cargo test ${LOCKED:-} --workspace --test rolling -- --nocapture
 
 say "== the scenario under kills"
 exec "${CARGO_TARGET_DIR:-target}/release/soak" "$@"
