@@ -3,13 +3,28 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::PrivateRedis;
+use crate::Rights;
 
-/// Those that are quoted in capitals in the `.rs` and `.lua` files below a folder.
+/// Holds what a program asks to be allowed against the commands that the files below a folder name,
+/// both ways.
 ///
 /// # Panics
-/// When it cannot be read.
-#[must_use]
-pub fn used_in(redis: &PrivateRedis, folder: &Path) -> BTreeSet<String> {
+/// When they differ, or the folder cannot be read.
+pub fn assert_all_asked_for(rights: &Rights, folder: &Path) {
+    let asked: Vec<&str> =
+        rights.commands.iter().filter_map(|line| line.split(' ').next()).collect();
+    let used = used_in(&PrivateRedis::start(), folder);
+    assert!(used.len() > 20, "{used:?}");
+    for command in &used {
+        assert!(asked.contains(&command.as_str()), "{command} is used and not asked for");
+    }
+    for command in asked {
+        assert!(used.contains(command), "{command} is asked for and not used");
+    }
+}
+
+/// Those that are quoted in capitals in the files below a folder.
+fn used_in(redis: &PrivateRedis, folder: &Path) -> BTreeSet<String> {
     let known: BTreeSet<String> =
         redis.cli(&["COMMAND", "LIST"]).lines().map(str::to_owned).collect();
     let mut used = BTreeSet::new();

@@ -60,24 +60,13 @@ pub const RIGHTS: Rights = Rights {
 mod tests {
     use std::path::Path;
 
-    use redis_link::test_util::PrivateRedis;
-    use redis_link::test_util::commands::used_in;
+    use redis_link::test_util::commands::assert_all_asked_for;
 
     use super::*;
 
     #[test]
     fn every_command_that_is_used_is_asked_for() {
-        let redis = PrivateRedis::start();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let asked: Vec<&str> =
-            RIGHTS.commands.iter().filter_map(|line| line.split(' ').next()).collect();
-        let used = used_in(&redis, &source);
-        assert!(used.len() > 20, "{used:?}");
-        for command in &used {
-            assert!(asked.contains(&command.as_str()), "{command} is used and not asked for");
-        }
-        for command in asked {
-            assert!(used.contains(command), "{command} is asked for and not used");
-        }
+        assert_all_asked_for(&RIGHTS, &source);
     }
 }
