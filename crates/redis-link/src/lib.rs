@@ -15,7 +15,6 @@ pub mod error;
 pub mod link;
 mod meter;
 pub mod probe;
-pub mod problem;
 pub mod pubsub;
 pub mod rights;
 pub mod script;
@@ -30,9 +29,9 @@ pub use durability::{Durability, Need};
 pub use error::LinkError;
 pub use link::{Lane, Link};
 pub use probe::Probe;
-pub use problem::Problem;
 pub use pubsub::{Bell, Bells, Mail, Mailbox};
 /// The building blocks of commands, so that services need not name the crate.
 pub use redis::{Cmd, Pipeline, Value, cmd, pipe};
 pub use rights::Rights;
 pub use script::{Call, Script};
+pub use svc_runtime::problem::Problem;

@@ -9,6 +9,7 @@ pub mod health;
 pub mod incoming;
 pub mod lane;
 pub mod names;
+pub mod problem;
 pub mod rpc_error;
 pub mod serve;
 pub mod shutdown;

@@ -1,28 +1,6 @@
-//! What is wrong with a configuration: every problem at once, each with its flag and with what
-//! would be right. Never the content of a secret.
+//! Everything that is wrong with the configuration at once.
 
-use std::fmt;
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
-    /// The flag, as in `--tls-cert`.
-    pub flag: &'static str,
-    /// What is wrong with it and what would be right.
-    pub what: String,
-}
-
-impl Problem {
-    pub(crate) fn new(flag: &'static str, what: impl Into<String>) -> Self {
-        Self { flag, what: what.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.flag, self.what)
-    }
-}
+pub use svc_runtime::problem::Problem;
 
 /// Why security could not be set up: all that is wrong, one a line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

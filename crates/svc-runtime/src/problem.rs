@@ -1,19 +1,20 @@
-//! What is wrong with the flags and the files that they name: every problem with its flag and with
-//! what would be right. Never the content of a secret.
+//! What is wrong with a configuration: every problem with its flag and with what would be right.
+//! Never the content of a secret.
 
 use std::fmt;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// The flag, as in `--redis-ca`.
+    /// The flag, as in `--tls-cert`.
     pub flag: &'static str,
     /// What is wrong with it and what would be right.
     pub what: String,
 }
 
 impl Problem {
-    pub(crate) fn new(flag: &'static str, what: impl Into<String>) -> Self {
+    /// What is wrong with this flag.
+    pub fn new(flag: &'static str, what: impl Into<String>) -> Self {
         Self { flag, what: what.into() }
     }
 }
