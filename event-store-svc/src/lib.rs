@@ -1,7 +1,7 @@
 //! event-store-svc: `eventstore.v1` on Redis Streams.
 //!
 //! `grpc` checks requests and answers them, `store` is the engine behind a trait, `model` what they
-//! speak of. [`run`] is the service; `main` and the tests call it alike.
+//! speak of. [`Config`] is all of it as a program: `main` and the tests run that alike.
 
 pub mod config;
 pub mod error;
@@ -12,10 +12,11 @@ pub mod grpc;
 pub mod model;
 pub mod store;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use svc_front::{Checked, Front, Given, Package, Service};
+use svc_front::{Front, FrontArgs, Package, Program, Service};
 use svc_runtime::serve::ServeOptions;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -29,60 +30,43 @@ use crate::store::redis::RedisStore;
 /// How often retention is looked after.
 const SWEEP: Duration = Duration::from_secs(2);
 
-/// This service, to those that observe it.
-pub const SERVICE: Service =
-    Service { name: "event-store-svc", version: env!("CARGO_PKG_VERSION") };
+impl Program for Config {
+    const SERVICE: Service =
+        Service { name: "event-store-svc", version: env!("CARGO_PKG_VERSION") };
 
-const PACKAGE: Package = Package {
-    name: "eventstore.v1",
-    services: &grpc::SERVICES,
-    descriptors: proto::eventstore::v1::FILE_DESCRIPTOR_SET,
-    rights: store::redis::rights::RIGHTS,
-};
+    const PACKAGE: Package = Package {
+        name: "eventstore.v1",
+        services: &grpc::SERVICES,
+        descriptors: proto::eventstore::v1::FILE_DESCRIPTOR_SET,
+        rights: store::redis::rights::RIGHTS,
+    };
 
-/// `--check`: checks the configuration, with all that it names and Redis, and says what it found.
-pub async fn check(config: &Config, given: &Given) -> Checked {
-    svc_front::check(given, &config.front, &PACKAGE).await
-}
+    fn front(&self) -> &FrontArgs {
+        &self.front
+    }
 
-/// Checks the configuration, with all that it names, and makes what the service runs in.
-///
-/// # Errors
-/// When the configuration cannot be used. Redis need not be there yet.
-pub async fn start(config: &Config) -> anyhow::Result<Front> {
-    Front::start(SERVICE, PACKAGE, &config.front).await
-}
+    fn listen(&self) -> SocketAddr {
+        self.listen
+    }
 
-/// Serves until the shutdown.
-///
-/// # Errors
-/// When serving fails.
-pub async fn serve(
-    config: &Config,
-    front: Front,
-    listener: TcpListener,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let figures = Figures::new(front.metrics());
-    let link = front.link().clone();
-    let store = Arc::new(RedisStore::new(link, !config.no_auto_create, figures.clone()));
-    front.metrics().add_collector(store.topic_gauges());
-    front.metrics().add_collector(store.group_gauges());
-    let routes = grpc::routes(store.clone(), config.limits(), figures, shutdown.clone());
-    let sweeps = tokio::spawn(keep_sweeping(store, shutdown.clone()));
-    let options = ServeOptions::from_args(&config.front.runtime);
-    let served = front.serve(listener, routes, shutdown, &options).await;
-    sweeps.abort();
-    served
-}
-
-/// The service on a port, from its start to its end.
-///
-/// # Errors
-/// As for [`start`] and [`serve`].
-pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let front = start(&config).await?;
-    serve(&config, front, listener, shutdown).await
+    async fn serve(
+        &self,
+        front: Front,
+        listener: TcpListener,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
+        let figures = Figures::new(front.metrics());
+        let link = front.link().clone();
+        let store = Arc::new(RedisStore::new(link, !self.no_auto_create, figures.clone()));
+        front.metrics().add_collector(store.topic_gauges());
+        front.metrics().add_collector(store.group_gauges());
+        let routes = grpc::routes(store.clone(), self.limits(), figures, shutdown.clone());
+        let sweeps = tokio::spawn(keep_sweeping(store, shutdown.clone()));
+        let options = ServeOptions::from_args(&self.front.runtime);
+        let served = front.serve(listener, routes, shutdown, &options).await;
+        sweeps.abort();
+        served
+    }
 }
 
 async fn keep_sweeping(store: Arc<RedisStore>, shutdown: Shutdown) {

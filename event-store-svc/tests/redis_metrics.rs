@@ -17,6 +17,7 @@ use clap::Parser as _;
 use event_store_svc::config::Config;
 use redis_link::test_util::PrivateRedis;
 use support::*;
+use svc_front::Program as _;
 use svc_observe::metrics::Metrics;
 use svc_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -28,14 +29,13 @@ const CALLS: f64 = 20.0;
 async fn started(redis: &PrivateRedis) -> (Service, Metrics) {
     let url = redis.url();
     let config = Config::parse_from(["x", "--redis-url", &url, "--admin-listen", "off"]);
-    let front = event_store_svc::start(&config).await.unwrap();
+    let front = svc_front::start(&config).await.unwrap();
     let metrics = front.metrics().clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();
     let until = shutdown.clone();
-    let ended =
-        tokio::spawn(async move { event_store_svc::serve(&config, front, listener, until).await });
+    let ended = tokio::spawn(async move { config.serve(front, listener, until).await });
     let channel = svc_runtime::client::channel(&url, 1).unwrap();
     let service = Service { url, channel, shutdown, ended };
     service.ready().await;

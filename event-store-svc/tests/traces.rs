@@ -25,6 +25,7 @@ use proto::eventstore::v1::event::Data;
 use proto::eventstore::v1::*;
 use redis_link::test_util::PrivateRedis;
 use support::*;
+use svc_front::Program as _;
 use svc_observe::telemetry;
 use tonic::{Code, Request};
 
@@ -85,8 +86,7 @@ async fn events_carry_the_trace_that_they_were_appended_in() {
     let flags = ["--otlp-endpoint", &collector.url, "--trace-sample", "0"];
     let args = ["event-store-svc"].into_iter().chain(flags);
     let front = Config::parse_from(args).front;
-    let telemetry =
-        telemetry::init(event_store_svc::SERVICE, &front.runtime, &front.observe.trace).unwrap();
+    let telemetry = telemetry::init(Config::SERVICE, &front.runtime, &front.observe.trace).unwrap();
     let service = Service::start_with(&redis, &flags).await;
 
     kept_with_the_trace(&service).await;

@@ -11,11 +11,11 @@ mod support;
 
 use clap::Parser as _;
 use futures::{StreamExt as _, stream};
-use message_queue_svc::SERVICE;
 use message_queue_svc::config::Config;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use proto::messagequeue::v1 as pb;
+use svc_front::Program as _;
 use svc_observe::{context, telemetry, trace};
 use tonic::Request;
 
@@ -81,7 +81,8 @@ async fn a_message_carries_the_span_that_sent_it() {
     let flags = ["mq", "--otlp-endpoint", &collector.url, "--trace-sample", "0.0"];
     let config = Config::parse_from(flags);
     let guard =
-        telemetry::init(SERVICE, &config.front.runtime, &config.front.observe.trace).unwrap();
+        telemetry::init(Config::SERVICE, &config.front.runtime, &config.front.observe.trace)
+            .unwrap();
     let (redis, mut service) = start().await;
 
     // Outside of a trace that is recorded, what is stored is what came, byte for byte.

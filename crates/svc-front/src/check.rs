@@ -16,15 +16,14 @@ const WIDEST: usize = 44;
 
 /// What a check found.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub(crate) struct Checked {
     text: String,
     wrong: usize,
 }
 
 impl Checked {
     /// Tells it, and the code to end with: 0 if nothing is wrong.
-    #[must_use]
-    pub fn tell(&self) -> ExitCode {
+    pub(crate) fn tell(&self) -> ExitCode {
         // Whoever does not listen still gets the code.
         let _ = io::stdout().write_all(self.text.as_bytes());
         if self.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -44,7 +43,7 @@ impl Checked {
 }
 
 /// Checks the configuration of a service.
-pub async fn check(given: &Given, args: &FrontArgs, package: &Package) -> Checked {
+pub(crate) async fn check(given: &Given, args: &FrontArgs, package: &Package) -> Checked {
     let mut checked_all = Checked { text: given.program() + "\n\n", wrong: 0 };
     table(&mut checked_all.text, &given.in_force());
     checked_all.text.push('\n');

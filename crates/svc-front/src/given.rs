@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Error, FromArgMa
 
 /// Command line and environment of a service.
 #[derive(Debug)]
-pub struct Given {
+pub(crate) struct Given {
     command: Command,
     matches: ArgMatches,
 }
@@ -27,8 +27,7 @@ pub(crate) struct InForce {
 
 /// The configuration, checked value by value. A wrong value ends the process, naming the flag and
 /// what would be right: with code 2, or 1 where the configuration was only to be checked.
-#[must_use]
-pub fn parse<C: CommandFactory + FromArgMatches>() -> (C, Given) {
+pub(crate) fn parse<C: CommandFactory + FromArgMatches>() -> (C, Given) {
     let words: Vec<OsString> = std::env::args_os().collect();
     let only_checked = words.iter().any(|word| word == "--check")
         || std::env::var_os("CHECK").is_some_and(|value| value == "true");

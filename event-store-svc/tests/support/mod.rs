@@ -63,7 +63,7 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
-        let ended = tokio::spawn(event_store_svc::run(config, listener, shutdown.clone()));
+        let ended = tokio::spawn(svc_front::run(config, listener, shutdown.clone()));
         let channel = svc_runtime::client::channel(&url, 1).unwrap();
         let service = Self { url, channel, shutdown, ended };
         service.ready().await;

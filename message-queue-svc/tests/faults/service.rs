@@ -23,7 +23,7 @@ impl Service {
             Config::try_parse_from(["mq", "--redis-url", redis, "--admin-listen", "off"]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(message_queue_svc::run(config, listener, Shutdown::new()));
+        tokio::spawn(svc_front::run(config, listener, Shutdown::new()));
         let channel = svc_runtime::client::channel(&url, 1).unwrap();
         let service = Self { url, channel };
         service.answers().await;

@@ -47,7 +47,7 @@ impl Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
-        let ended = tokio::spawn(message_queue_svc::run(config, listener, shutdown.clone()));
+        let ended = tokio::spawn(svc_front::run(config, listener, shutdown.clone()));
         let channel = svc_runtime::client::channel(&url, 1).unwrap();
         let mut replica = Self {
             mq: MessageQueueClient::new(channel.clone()).max_decoding_message_size(64 << 20),
