@@ -1,15 +1,19 @@
 //! What `make bench` measures with: load, its limits, and the report.
 //!
 //! - [`load`] keeps so many calls in flight and times each; [`flow`] counts what a stream moves
-//! - [`echo`] the limit of gRPC, in a process of its own; [`raw`] the limit of Redis
+//! - [`echo`] the limit of gRPC, in a process of its own; [`raw`] the limit of Redis; [`bare`] the
+//!   limit of gRPC before Redis
 //! - [`world`] what is measured; [`instance`] an event store by itself, to compare two;
 //!   [`queue_instance`] a message queue by itself
-//! - [`rows`] what is measured, and what each is held against; [`report`] the outcome
+//! - [`rows`] what is measured, and what each is held against; [`processor`] what it takes of the
+//!   processor; [`report`] the outcome
 
+pub mod bare;
 pub mod echo;
 pub mod flow;
 pub mod instance;
 pub mod load;
+pub mod processor;
 pub mod queue_instance;
 pub mod raw;
 pub mod report;

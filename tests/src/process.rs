@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The unit of times in /proc, which is the same on all of Linux (USER_HZ).
-const TICKS_A_SECOND: f64 = 100.0;
+pub const TICKS_A_SECOND: f64 = 100.0;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -35,6 +35,19 @@ pub struct Process {
     log: PathBuf,
     child: Child,
     pid: i32,
+}
+
+/// Seconds of the processor that a process has used.
+///
+/// # Errors
+/// When the kernel doesn't tell.
+pub fn cpu_seconds(pid: i32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name before it may have blanks. User and system time are fields 14 and 15 of all.
+    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: u32 = times.map(str::parse::<u32>).sum::<Result<_, _>>()?;
+    Ok(f64::from(ticks) / TICKS_A_SECOND)
 }
 
 impl Process {
@@ -84,12 +97,7 @@ impl Process {
     /// # Errors
     /// When the kernel doesn't tell.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name before it may have blanks. User and system time are fields 14 and 15 of all.
-        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-        let times = fields.split_whitespace().skip(11).take(2);
-        let ticks: u32 = times.map(str::parse::<u32>).sum::<Result<_, _>>()?;
-        Ok(f64::from(ticks) / TICKS_A_SECOND)
+        cpu_seconds(self.pid)
     }
 
     /// Where its log is.

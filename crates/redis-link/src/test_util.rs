@@ -207,10 +207,18 @@ impl PrivateRedis {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it is not running.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
         let Some(running) = &self.running else { panic!("the private Redis is not running") };
-        let pid = i32::try_from(running.server.id()).unwrap_or_else(|error| panic!("{error}"));
-        kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("{signal}: {error}"));
+        i32::try_from(running.server.id()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap_or_else(|error| panic!("{signal}: {error}"));
     }
 
     fn try_run(&mut self) -> bool {

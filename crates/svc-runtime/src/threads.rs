@@ -17,11 +17,10 @@ pub const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 /// # Errors
 /// When the system gives no threads.
 pub fn runtime() -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    builder.enable_all();
-    if std::env::var_os(WORKER_THREADS).is_none() {
-        let cores = available_parallelism().map_or(1, usize::from);
-        builder.worker_threads((cores / 2).max(1));
+    let said = std::env::var(WORKER_THREADS).ok().and_then(|said| said.parse().ok());
+    let threads = said.unwrap_or_else(|| available_parallelism().map_or(1, usize::from) / 2);
+    if threads <= 1 {
+        return Builder::new_current_thread().enable_all().build();
     }
-    builder.build()
+    Builder::new_multi_thread().enable_all().worker_threads(threads).build()
 }

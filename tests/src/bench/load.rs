@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 
+use super::processor::Processor;
+
 /// Before anything is counted: connections are made, caches and branch predictors warm up.
 pub const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -26,6 +28,8 @@ pub struct Measured {
     pub errors: u64,
     /// What was found where it is no rate.
     pub figure: Option<Figure>,
+    /// What it took of the processor, where that was looked at.
+    pub processor: Option<Processor>,
 }
 
 /// So many of something.
@@ -42,7 +46,7 @@ impl Measured {
     #[must_use]
     pub fn figure(value: f64, unit: &'static str) -> Self {
         let figure = Some(Figure { value, unit });
-        Self { per_second: 0.0, p50_us: 0, p99_us: 0, errors: 0, figure }
+        Self { per_second: 0.0, p50_us: 0, p99_us: 0, errors: 0, figure, processor: None }
     }
 }
 
@@ -136,6 +140,7 @@ pub fn measured(latencies: &Histogram<u64>, done: u64, took: Duration, errors: u
         p99_us: latencies.value_at_quantile(0.99),
         errors,
         figure: None,
+        processor: None,
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Expected {
     pub limit: Option<(String, usize)>,
     /// What is compared.
     pub bound: Bound,
+    /// Name of another row with as many in flight that it is compared with, for a look at what is
+    /// in the way.
+    pub beside: Option<String>,
 }
 
 /// How a row compares with its limit.
@@ -107,8 +110,8 @@ impl Report {
     /// One line of the table.
     #[must_use]
     pub fn line(&self, row: &Row) -> String {
-        let Measured { per_second, p50_us, p99_us, errors, figure } = row.measured;
-        let mut line = match figure {
+        let Measured { per_second, p50_us, p99_us, errors, .. } = row.measured;
+        let mut line = match &row.measured.figure {
             Some(Figure { value, unit }) => {
                 let found = format!("{value:.0} {unit}");
                 format!("{:<44} {:>9} {found:>39}", row.name, row.in_flight)
@@ -126,8 +129,32 @@ impl Report {
             };
             // Writing to a string can't fail.
             let _ = write!(line, "  {beside}({}: {judgement})", verdict.wanted);
+            if let Some((name, ratio)) = self.beside(row) {
+                let _ = write!(line, "; {ratio:.2} x {name}");
+            }
+        }
+        if let Some(processor) = &row.measured.processor {
+            let us = |(name, cores): &(String, f64)| {
+                format!("{name} {:.1} us", cores * 1e6 / row.measured.per_second)
+            };
+            let used: Vec<_> = processor.cores.iter().map(us).collect();
+            let idle = processor.idle * 100.0;
+            let _ = write!(line, "  [{}; idle {idle:.0} %]", used.join(", "));
         }
         line
+    }
+
+    /// What else it is compared with, and how it compares.
+    #[allow(clippy::cast_precision_loss, reason = "a ratio of latencies below hours")]
+    fn beside<'a>(&self, row: &'a Row) -> Option<(&'a str, f64)> {
+        let expected = row.expected.as_ref()?;
+        let name = expected.beside.as_deref()?;
+        let other = &self.find(name, row.in_flight)?.measured;
+        let ratio = match expected.bound {
+            Bound::Median(_) => row.measured.p50_us as f64 / other.p50_us as f64,
+            _ => row.measured.per_second / other.per_second,
+        };
+        Some((name, ratio))
     }
 
     /// Writes all rows as JSON; answers where.
@@ -162,6 +189,16 @@ impl Report {
             }
             value["expected"] = json!(verdict.wanted);
             value["reached"] = json!(verdict.reached);
+        }
+        if let Some((name, ratio)) = self.beside(row) {
+            value["beside"] = json!({ "name": name, "ratio": (ratio * 1000.0).round() / 1000.0 });
+        }
+        if let Some(processor) = &row.measured.processor {
+            let us = |cores: f64| (cores * 1e7 / row.measured.per_second).round() / 10.0;
+            let used =
+                processor.cores.iter().map(|(name, cores)| (name.clone(), json!(us(*cores))));
+            value["processor_us"] = Value::Object(used.collect());
+            value["idle"] = json!((processor.idle * 100.0).round() / 100.0);
         }
         value
     }

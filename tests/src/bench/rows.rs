@@ -1,5 +1,6 @@
 //! What is measured, in the order it is: limits first, then what is held against them.
 
+mod bare;
 mod call;
 mod event_stream;
 mod group;
@@ -18,9 +19,10 @@ mod unary;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 
 use super::load::Measured;
+use super::processor;
 use super::report::{Bound, Expected};
 use super::world::World;
 
@@ -39,7 +41,9 @@ pub struct Effort {
     pub messages: usize,
 }
 
-type Run = Box<dyn Fn(Arc<World>, Effort) -> BoxFuture<'static, anyhow::Result<Measured>>>;
+type Measuring = BoxFuture<'static, anyhow::Result<Measured>>;
+type Unary = fn(Arc<World>, usize, Effort) -> Measuring;
+type Run = Box<dyn Fn(Arc<World>, Effort) -> Measuring>;
 
 /// A row that can be measured.
 #[allow(missing_debug_implementations, reason = "holds a closure")]
@@ -50,6 +54,9 @@ pub struct Spec {
     pub in_flight: usize,
     /// What it is held against.
     pub expected: Option<Expected>,
+    /// Whether it is told what it takes of the processor: of rows that do nothing but the same for
+    /// their whole time.
+    with_processor: bool,
     run: Run,
 }
 
@@ -63,6 +70,7 @@ impl Spec {
             name,
             in_flight,
             expected: None,
+            with_processor: false,
             run: Box::new(move |world, effort| Box::pin(run(world, effort))),
         }
     }
@@ -78,22 +86,42 @@ impl Spec {
     }
 
     fn against(mut self, bound: Bound, limit: &str, in_flight: usize) -> Self {
-        self.expected = Some(Expected { limit: Some((limit.to_owned(), in_flight)), bound });
+        self.expected =
+            Some(Expected { limit: Some((limit.to_owned(), in_flight)), bound, beside: None });
+        self
+    }
+
+    /// Compared with this row as well.
+    fn beside(mut self, row: &str) -> Self {
+        if let Some(expected) = &mut self.expected {
+            expected.beside = Some(row.to_owned());
+        }
+        self
+    }
+
+    fn with_processor(mut self) -> Self {
+        self.with_processor = true;
         self
     }
 
     /// By itself, whatever the limits are.
     fn reaching(mut self, bound: Bound) -> Self {
-        self.expected = Some(Expected { limit: None, bound });
+        self.expected = Some(Expected { limit: None, bound, beside: None });
         self
     }
 
-    /// Measures it.
+    /// Measures it, on a worker of the runtime: what is measured on another thread waits for one more
+    /// change of thread each time that something comes.
     ///
     /// # Errors
     /// When it can't be measured.
     pub async fn measure(&self, world: &Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
-        (self.run)(world.clone(), effort).await
+        let measuring = tokio::spawn((self.run)(world.clone(), effort));
+        if !self.with_processor {
+            return measuring.await?;
+        }
+        let (measured, used) = join(measuring, processor::used(world, effort.time)).await;
+        Ok(Measured { processor: Some(used?), ..measured?? })
     }
 }
 
@@ -111,23 +139,21 @@ const RAW_XRANGE: &str = "limit: raw XRANGE COUNT 1000, entries";
 pub fn all() -> Vec<Spec> {
     let mut rows = Vec::new();
     for in_flight in [1, 64, 512] {
-        rows.push(Spec::new(ECHO, in_flight, move |world, effort| {
-            unary::echo(world, in_flight, effort)
-        }));
-        rows.push(Spec::new(RAW_XADD, in_flight, move |world, effort| {
-            unary::raw_xadd(world, in_flight, effort)
-        }));
+        let row = |name, measure: Unary| {
+            Spec::new(name, in_flight, move |world, effort| measure(world, in_flight, effort))
+                .with_processor()
+        };
+        rows.push(row(ECHO, |world, n, effort| Box::pin(unary::echo(world, n, effort))));
+        rows.push(row(RAW_XADD, |world, n, effort| Box::pin(unary::raw_xadd(world, n, effort))));
+        rows.push(bare::puts(in_flight));
         // 0.7 is asked for where it matters, 0.6 everywhere.
         let ratio = if in_flight == 64 { 0.7 } else { 0.6 };
-        let append = Spec::new("Append", in_flight, move |world, effort| {
-            unary::append(world, in_flight, effort)
-        });
-        rows.push(append.rate(ratio, ECHO, in_flight));
-        let send = Spec::new("Send", in_flight, move |world, effort| {
-            unary::send(world, in_flight, effort)
-        });
-        rows.push(send.rate(ratio, ECHO, in_flight));
+        let append = row("Append", |world, n, effort| Box::pin(unary::append(world, n, effort)));
+        rows.push(append.rate(ratio, ECHO, in_flight).beside(bare::PUT));
+        let send = row("Send", |world, n, effort| Box::pin(unary::send(world, n, effort)));
+        rows.push(send.rate(ratio, ECHO, in_flight).beside(bare::PUT));
     }
+    rows.extend([bare::delivery(), bare::asks(1), bare::asks(64)]);
     rows.push(Spec::new(ECHO_BIDI, 4, event_stream::echo));
     rows.extend([
         Spec::new("AppendStream, no ids", 4, event_stream::plain).rate(0.7, RAW_XADD, 512),
@@ -137,7 +163,9 @@ pub fn all() -> Vec<Spec> {
         Spec::new("Read, events", 1, event_stream::read).rate(0.6, RAW_XRANGE, 1),
         Spec::new("Subscribe, 100 subscribers, deliveries", 100, subscribe::fan_out)
             .rate(0.35, ECHO_BIDI, 4),
-        Spec::new("append to delivery, quiet", 1, latency::append_to_delivery).median(3.0, ECHO, 1),
+        Spec::new("append to delivery, quiet", 1, latency::append_to_delivery)
+            .median(3.0, ECHO, 1)
+            .beside(bare::DELIVERY),
         Spec::new("group Consume and ack, events", 4, group::consume_and_ack)
             .rate(0.4, RAW_XADD, 512),
     ]);

@@ -13,11 +13,12 @@ use redis_link::test_util::PrivateRedis;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+use super::echo::v1::bare_client::BareClient;
 use super::echo::v1::echo_client::EchoClient;
 use super::raw;
 use crate::health::Probe;
 use crate::ports::Port;
-use crate::process::{Plan, Process};
+use crate::process::{self, Plan, Process};
 use crate::topology::{EVENT_STORE, MESSAGE_QUEUE, Member, Places};
 use crate::{programs, watch};
 
@@ -34,9 +35,10 @@ pub struct World {
     store: Vec<Channel>,
     queue: Vec<Channel>,
     echo: Vec<Channel>,
-    _processes: Vec<Process>,
+    bare: Vec<Channel>,
+    processes: Vec<Process>,
+    redis: PrivateRedis,
     _ports: Vec<Port>,
-    _redis: PrivateRedis,
     _logs: TempDir,
 }
 
@@ -48,7 +50,7 @@ impl World {
     pub async fn start() -> anyhow::Result<Self> {
         let redis = PrivateRedis::start();
         let logs = tempfile::Builder::new().prefix("bench-").tempdir()?;
-        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
+        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?, Port::reserve()?];
         let places = Places {
             redis_url: redis.url(),
             event_store_url: ports[0].url(),
@@ -58,7 +60,8 @@ impl World {
         let members = [
             places.front(EVENT_STORE, &ports[0].address(), "off")?,
             places.front(MESSAGE_QUEUE, &ports[1].address(), "off")?,
-            echo(&ports[2].address())?,
+            limit("echo", &ports[2].address(), &[])?,
+            limit("bare", &ports[3].address(), &["--redis-url", &redis.url()])?,
         ];
         let mut processes = Vec::new();
         for member in members {
@@ -69,9 +72,10 @@ impl World {
             store: channels(&ports[0])?,
             queue: channels(&ports[1])?,
             echo: channels(&ports[2])?,
-            _processes: processes,
+            bare: channels(&ports[3])?,
+            processes,
+            redis,
             _ports: ports.into(),
-            _redis: redis,
             _logs: logs,
         })
     }
@@ -99,6 +103,24 @@ impl World {
     pub fn echo(&self, worker: usize) -> EchoClient<Channel> {
         EchoClient::new(self.echo[worker % CHANNELS].clone())
     }
+
+    /// A stub of the bare service, over the channel of worker `n`.
+    #[must_use]
+    pub fn bare(&self, worker: usize) -> BareClient<Channel> {
+        BareClient::new(self.bare[worker % CHANNELS].clone())
+    }
+
+    /// Seconds that each process has computed, the load first.
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub fn cpu_seconds(&self) -> anyhow::Result<Vec<(String, f64)>> {
+        let load = ("load".to_owned(), i32::try_from(std::process::id())?);
+        let redis = ("redis".to_owned(), self.redis.pid());
+        let served = self.processes.iter().map(|p| (p.name().to_owned(), p.pid()));
+        let all = [load].into_iter().chain(served).chain([redis]);
+        all.map(|(name, pid)| Ok((name, process::cpu_seconds(pid)?))).collect()
+    }
 }
 
 /// Starts a program and waits until it is ready.
@@ -119,13 +141,20 @@ fn channels(port: &Port) -> anyhow::Result<Vec<Channel>> {
     (0..CHANNELS).map(|_| Ok(svc_runtime::client::channel(&port.url(), 1)?)).collect()
 }
 
-fn echo(listen: &str) -> anyhow::Result<Member> {
-    let program: PathBuf = programs::program("bench").context("the echo is part of bench")?;
+/// A limit is part of this program, as a process of its own.
+fn limit(name: &str, listen: &str, arguments: &[&str]) -> anyhow::Result<Member> {
+    let program: PathBuf = programs::program("bench").context("the limits are part of bench")?;
+    let serve = [format!("--serve-{name}"), listen.to_owned()];
     Ok(Member {
         plan: Plan {
-            name: "echo".to_owned(),
+            name: name.to_owned(),
             program,
-            args: vec!["--serve-echo".into(), listen.into()],
+            args: serve
+                .iter()
+                .map(String::as_str)
+                .chain(arguments.iter().copied())
+                .map(Into::into)
+                .collect(),
             orphaned: Signal::SIGKILL,
         },
         probe: Probe::Grpc(listen.to_owned()),

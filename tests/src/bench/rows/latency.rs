@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use futures::future::join;
 use proto::eventstore::v1::subscribe_response::Message;
 use proto::messagequeue::v1::consume_request::Message as Said;
 use proto::messagequeue::v1::consume_response::Message as Heard;
@@ -32,25 +33,26 @@ pub async fn append_to_delivery(world: Arc<World>, effort: Effort) -> anyhow::Re
     let mut timing = Timing::new(effort)?;
     while timing.goes_on() {
         let written = Instant::now();
-        let appending = tokio::spawn({
-            let mut writer = writer.clone();
-            async move { writer.append(one_event(TOPIC)).await }
-        });
-        loop {
-            let message = stream.message().await?.context("the subscription ended")?;
-            if matches!(message.message, Some(Message::Event(_))) {
-                break;
+        let delivered = async {
+            loop {
+                let message = stream.message().await?.context("the subscription ended")?;
+                if matches!(message.message, Some(Message::Event(_))) {
+                    break;
+                }
             }
-        }
-        timing.record(written);
-        appending.await??;
+            timing.record(written);
+            anyhow::Ok(())
+        };
+        let (appended, delivered) = join(writer.append(one_event(TOPIC)), delivered).await;
+        appended?;
+        delivered?;
     }
     Ok(timing.measured())
 }
 
 pub async fn send_to_delivery(world: Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
     const QUEUE: &str = "quiet";
-    let (writer, mut reader) = (world.queue(0), world.queue(1));
+    let (mut writer, mut reader) = (world.queue(0), world.queue(1));
     let (says, said) = mpsc::channel(16);
     let open = Said::Open(ConsumeOpen { queue: QUEUE.to_owned(), ..ConsumeOpen::default() });
     says.send(request(open)).await?;
@@ -58,18 +60,18 @@ pub async fn send_to_delivery(world: Arc<World>, effort: Effort) -> anyhow::Resu
     let mut timing = Timing::new(effort)?;
     while timing.goes_on() {
         let written = Instant::now();
-        let sending = tokio::spawn({
-            let mut writer = writer.clone();
-            async move { writer.send(one_message(QUEUE)).await }
-        });
-        let receipt = loop {
-            if let Heard::Delivery(delivery) = heard(&mut stream).await? {
-                break delivery.receipt;
-            }
+        let delivered = async {
+            let receipt = loop {
+                if let Heard::Delivery(delivery) = heard(&mut stream).await? {
+                    break delivery.receipt;
+                }
+            };
+            timing.record(written);
+            anyhow::Ok(receipt)
         };
-        timing.record(written);
-        sending.await??;
-        let ack = ConsumeAck { receipts: vec![receipt] };
+        let (sent, delivered) = join(writer.send(one_message(QUEUE)), delivered).await;
+        sent?;
+        let ack = ConsumeAck { receipts: vec![delivered?] };
         says.send(request(Said::Ack(ack))).await?;
         // Acked before the next is sent: nothing else is under way then.
         loop {
@@ -92,29 +94,29 @@ fn request(message: Said) -> ConsumeRequest {
 }
 
 /// One thing after the other, timed after the warm-up.
-struct Timing {
+pub struct Timing {
     counted: Instant,
     end: Instant,
     latencies: hdrhistogram::Histogram<u64>,
 }
 
 impl Timing {
-    fn new(effort: Effort) -> anyhow::Result<Self> {
+    pub fn new(effort: Effort) -> anyhow::Result<Self> {
         let counted = Instant::now() + WARM_UP;
         Ok(Self { counted, end: counted + effort.time, latencies: histogram()? })
     }
 
-    fn goes_on(&self) -> bool {
+    pub fn goes_on(&self) -> bool {
         Instant::now() < self.end
     }
 
-    fn record(&mut self, start: Instant) {
+    pub fn record(&mut self, start: Instant) {
         if start >= self.counted {
             self.latencies.saturating_record(micros(start.elapsed()));
         }
     }
 
-    fn measured(&self) -> Measured {
+    pub fn measured(&self) -> Measured {
         let done = self.latencies.len();
         measured(&self.latencies, done, self.counted.elapsed(), 0)
     }

@@ -1,6 +1,6 @@
 //! The rows of the message queue, besides unary sends.
 
-use super::{ECHO, Spec, call, latency, queue_limit, queue_stream};
+use super::{ECHO, Spec, bare, call, latency, queue_limit, queue_stream};
 
 /// Name of the row that is the limit of full cycles.
 const RAW_CYCLES: &str = "limit: raw loop of send, take, ack by 100";
@@ -12,14 +12,23 @@ pub fn rows() -> Vec<Spec> {
         Spec::new(RAW_CYCLES, 1, |world, effort| queue_limit::cycles(world, 1, effort)),
         Spec::new(RAW_CYCLES, 4, |world, effort| queue_limit::cycles(world, 4, effort)),
         Spec::new(CYCLES, 4, |world, effort| queue_stream::cycles(world, 1, effort))
-            .rate(0.75, RAW_CYCLES, 1),
+            .rate(0.75, RAW_CYCLES, 1)
+            .with_processor(),
         Spec::new("full cycles through 16 queues", 4, |world, effort| {
             queue_stream::cycles(world, 16, effort)
         })
-        .rate(0.95, CYCLES, 4),
-        Spec::new("Call, a streaming worker", 1, call::one).median(4.0, ECHO, 1),
-        Spec::new("Call, a streaming worker", 64, call::many).rate(0.3, ECHO, 64),
+        .rate(0.95, CYCLES, 4)
+        .with_processor(),
+        Spec::new("Call, a streaming worker", 1, call::one)
+            .median(4.0, ECHO, 1)
+            .beside(bare::ASK)
+            .with_processor(),
+        Spec::new("Call, a streaming worker", 64, call::many)
+            .rate(0.3, ECHO, 64)
+            .beside(bare::ASK)
+            .with_processor(),
         Spec::new("send to delivery, queue empty", 1, latency::send_to_delivery)
-            .median(3.0, ECHO, 1),
+            .median(3.0, ECHO, 1)
+            .beside(bare::DELIVERY),
     ]
 }

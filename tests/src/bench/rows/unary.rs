@@ -12,13 +12,14 @@ use crate::bench::load::{Measured, closed_loop};
 use crate::bench::world::World;
 use crate::bench::{PAYLOAD, raw};
 
-const BYTES: Bytes = Bytes::from_static(&[b'x'; PAYLOAD]);
+/// What is sent.
+pub const BYTES: Bytes = Bytes::from_static(&[b'x'; PAYLOAD]);
 
 pub async fn echo(world: Arc<World>, in_flight: usize, effort: Effort) -> anyhow::Result<Measured> {
     closed_loop(in_flight, effort.time, move |worker| {
         let mut client = world.echo(worker);
         async move {
-            client.unary(Payload { data: BYTES }).await?;
+            client.unary(Payload { data: BYTES, number: 0 }).await?;
             Ok(())
         }
     })

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use svc_runtime::threads;
 use system_tests::bench::report::{Report, Row};
 use system_tests::bench::rows::{Effort, all};
 use system_tests::bench::world::World;
-use system_tests::bench::{PAYLOAD, echo};
+use system_tests::bench::{PAYLOAD, bare, echo};
 use system_tests::programs;
+use tokio::runtime::Runtime;
 
 /// Measures event-store-svc and message-queue-svc beside a bare tonic echo and raw Redis.
 #[derive(Debug, Parser)]
@@ -53,20 +55,34 @@ struct Args {
     /// Be the echo server on this address: how the benchmark starts its own limit.
     #[arg(long, hide = true)]
     serve_echo: Option<SocketAddr>,
+
+    /// Be the bare service on this address.
+    #[arg(long, hide = true, requires = "redis_url")]
+    serve_bare: Option<SocketAddr>,
+
+    /// The Redis of the bare service.
+    #[arg(long, hide = true)]
+    redis_url: Option<String>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let args = Args::parse();
-    let outcome = match args.serve_echo {
-        Some(address) => echo::serve(address).await,
-        None => bench(&args).await,
-    };
+fn main() -> ExitCode {
+    let outcome = run(&Args::parse());
     if let Err(error) = outcome {
         println!("error: {error:#}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// The load works as any client does, what is loaded as the services do.
+fn run(args: &Args) -> anyhow::Result<()> {
+    match (args.serve_echo, args.serve_bare, &args.redis_url) {
+        (Some(address), _, _) => threads::runtime()?.block_on(echo::serve(address)),
+        (None, Some(address), Some(redis)) => {
+            threads::runtime()?.block_on(bare::serve(address, redis))
+        }
+        _ => Runtime::new()?.block_on(bench(args)),
+    }
 }
 
 async fn bench(args: &Args) -> anyhow::Result<()> {

@@ -1,0 +1,120 @@
+//! The limit of gRPC before Redis: a service that adds what it gets to a Redis Stream, one command
+//! for one call, hands it on and answers. It checks nothing, batches nothing, leases nothing, and
+//! remembers nothing for those who ask again or come to another replica.
+//!
+//! Whatever a service promises, it can't answer once Redis has something with less than this.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redis_link::{Link, cmd};
+use svc_runtime::serve::{CONNECTION_WINDOW, STREAM_WINDOW};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use super::echo::v1::Payload;
+use super::echo::v1::bare_server::{Bare, BareServer};
+use super::raw;
+
+/// What may be on its way to the one who watches.
+const WATCHED: usize = 1_024;
+
+struct Service {
+    link: Link,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    watcher: Option<mpsc::Sender<Result<Payload, Status>>>,
+    asked: HashMap<u64, oneshot::Sender<Payload>>,
+    last: u64,
+}
+
+impl Service {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn add(&self, payload: &Payload) -> Result<(), Status> {
+        let mut add = cmd("XADD");
+        add.arg("bench:bare").arg("*").arg("e").arg(&payload.data[..]);
+        let added = self.link.query(&add).await;
+        added.map(drop).map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    async fn show(&self, payload: Payload) {
+        let watcher = self.state().watcher.clone();
+        if let Some(watcher) = watcher {
+            // It may have gone.
+            let _ = watcher.send(Ok(payload)).await;
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Bare for Service {
+    async fn put(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
+        let payload = request.into_inner();
+        self.add(&payload).await?;
+        self.show(payload).await;
+        Ok(Response::new(Payload::default()))
+    }
+
+    type WatchStream = ReceiverStream<Result<Payload, Status>>;
+
+    async fn watch(
+        &self,
+        _request: Request<Payload>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (watcher, watched) = mpsc::channel(WATCHED);
+        self.state().watcher = Some(watcher);
+        Ok(Response::new(ReceiverStream::new(watched)))
+    }
+
+    async fn ask(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
+        let mut payload = request.into_inner();
+        self.add(&payload).await?;
+        let (says, said) = oneshot::channel();
+        {
+            let mut state = self.state();
+            state.last += 1;
+            payload.number = state.last;
+            state.asked.insert(payload.number, says);
+        }
+        self.show(payload).await;
+        said.await.map(Response::new).map_err(|_| Status::aborted("it was not answered"))
+    }
+
+    async fn answer(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
+        let payload = request.into_inner();
+        self.add(&payload).await?;
+        let asked = self.state().asked.remove(&payload.number);
+        // The one who asked may have gone.
+        let _ = asked.map(|asked| asked.send(payload));
+        Ok(Response::new(Payload::default()))
+    }
+}
+
+/// Serves on `address` until the process is killed.
+///
+/// # Errors
+/// When it can't listen, or Redis can't be reached.
+pub async fn serve(address: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
+    let (health, readiness) = tonic_health::server::health_reporter();
+    drop(health);
+    let link = raw::connect(redis_url).await?;
+    let service = Arc::new(Service { link, state: Mutex::default() });
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .tcp_nodelay(true)
+        .add_service(readiness)
+        .add_service(BareServer::from_arc(service))
+        .serve(address)
+        .await?;
+    Ok(())
+}
