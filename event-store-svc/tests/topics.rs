@@ -12,6 +12,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use proto::eventstore::v1::append_stream_response::Result as Answer;
 use proto::eventstore::v1::*;
 use redis_link::test_util::PrivateRedis;
@@ -108,6 +109,26 @@ async fn topics_and_subjects_are_listed_in_pages() {
         }
     }
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_page_has_a_thousand_at_most_whatever_is_asked_for() {
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    let create = |n: usize| {
+        let service = &service;
+        async move { create(service, &format!("t{n}"), None).await }
+    };
+    let created = stream::iter(0..1_001).map(create).buffer_unordered(50);
+    created.try_for_each(|_| async { Ok(()) }).await.unwrap();
+    let list = async |page_size, page_token| {
+        let request = ListTopicsRequest { page_size, page_token };
+        service.topics().list_topics(request).await.unwrap().into_inner()
+    };
+    assert_eq!(list(0, String::new()).await.topics.len(), 100);
+    let first = list(i32::MAX, String::new()).await;
+    assert_eq!(first.topics.len(), 1_000);
+    assert_eq!(list(1_001, first.next_page_token).await.topics.len(), 1);
 }
 
 #[tokio::test]

@@ -151,13 +151,13 @@ pub fn count(
     value
 }
 
-/// The size of a page.
+/// The size of a page: what asks for more than there is on one gets a full one.
 pub fn page_size(wrong: &mut Violations, value: i32) -> usize {
     match usize::try_from(value) {
         Ok(0) => 100,
-        Ok(size) if size <= 1_000 => size,
-        _ => {
-            wrong.add("page_size", "must be 0 (the default of 100) to 1,000");
+        Ok(size) => size.min(1_000),
+        Err(_) => {
+            wrong.add("page_size", "must not be negative");
             0
         }
     }

@@ -1,5 +1,6 @@
 //! The service Queues.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use proto::messagequeue::v1 as pb;
 use tonic::Code;
 
@@ -59,6 +60,26 @@ async fn queues_are_listed_by_name_in_pages() {
         }
     }
     assert_eq!(names, ["q0", "q1", "q2", "q3", "q4", "q5", "q6"]);
+}
+
+#[tokio::test]
+async fn a_page_has_a_thousand_at_most_whatever_is_asked_for() {
+    let (_redis, service) = start().await;
+    let create = |n: usize| {
+        let mut queues = service.queues.clone();
+        let request = pb::CreateQueueRequest { queue: format!("q{n}"), settings: None };
+        async move { queues.create_queue(request).await }
+    };
+    let created = stream::iter(0..1_001).map(create).buffer_unordered(50);
+    created.try_for_each(|_| async { Ok(()) }).await.unwrap();
+    let list = async |page_size, page_token| {
+        let request = pb::ListQueuesRequest { page_size, page_token };
+        service.queues.clone().list_queues(request).await.unwrap().into_inner()
+    };
+    assert_eq!(list(0, String::new()).await.queues.len(), 100);
+    let first = list(i32::MAX, String::new()).await;
+    assert_eq!(first.queues.len(), 1_000);
+    assert_eq!(list(1_001, first.next_page_token).await.queues.len(), 1);
 }
 
 #[tokio::test]

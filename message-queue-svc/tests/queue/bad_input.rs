@@ -180,8 +180,16 @@ async fn every_field_of_the_admin_calls_is_checked() {
     ] {
         named(&service.queues.create_queue(request).await.unwrap_err(), field, invalid);
     }
-    let list = pb::ListQueuesRequest { page_size: 1_001, page_token: "NO".into() };
+    let list = pb::ListQueuesRequest { page_size: -1, page_token: "NO".into() };
     let refused = service.queues.list_queues(list).await.unwrap_err();
+    named(&refused, "page_size", invalid);
+    named(&refused, "page_token", invalid);
+    let list = pb::ListDeadLettersRequest {
+        page_size: i32::MIN,
+        page_token: "NO".into(),
+        queue: "q".into(),
+    };
+    let refused = service.queues.list_dead_letters(list).await.unwrap_err();
     named(&refused, "page_size", invalid);
     named(&refused, "page_token", invalid);
     let peek = pb::PeekMessagesRequest { queue: "q".into(), state: 9, limit: Some(0) };
