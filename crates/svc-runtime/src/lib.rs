@@ -1,8 +1,9 @@
 //! What every service of this workspace needs, and none of it Redis: one way
 //! to be configured, to tell its health, to serve gRPC, to stop, to
-//! say what went wrong, and to reach another service.
+//! say what went wrong and what is wrong with a request, and to reach another service.
 
 pub mod backoff;
+pub mod checks;
 pub mod client;
 pub mod config;
 pub mod health;

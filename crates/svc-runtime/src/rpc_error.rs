@@ -10,6 +10,9 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+/// The reason of a request that is wrong.
+pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
+
 /// An error to answer with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RpcError {
@@ -46,6 +49,18 @@ impl RpcError {
             violations: Vec::new(),
             retry_after: None,
         }
+    }
+
+    /// The error of a request with one field that is wrong.
+    pub fn wrong(
+        domain: &'static str,
+        field: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Self {
+        let (field, description) = (field.into(), description.into());
+        let message = format!("{field} {description}");
+        Self::new(Code::InvalidArgument, INVALID_ARGUMENT, domain, message)
+            .violation(field, description)
     }
 
     /// Adds a fact.

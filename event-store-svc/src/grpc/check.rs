@@ -6,20 +6,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proto::server::eventstore::v1 as pb;
 use svc_observe::context;
+use svc_runtime::checks::{Checks, MAX_ITEMS};
 use svc_runtime::rpc_error::RpcError;
-use tonic::Code;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Limits;
-use super::status::error;
+use super::status::DOMAIN;
 use crate::model::event::{HEADERS, MalformedEvent};
 use crate::model::{
     Append, Direction, Durability, EventFilter, EventView, Expectation, Expected, Name, NewEvent,
     Position, Start, Subject,
 };
 
-/// Items of a list in a request at most.
-pub const MAX_ITEMS: usize = 1_000;
 /// Entries of one list of a filter at most.
 const MAX_FILTER: usize = 100;
 /// Bytes of ids, types, content types and header names at most.
@@ -31,51 +29,34 @@ const MAX_SOURCE: usize = 1_024;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_VALUE: usize = 4_096;
 
-/// What is wrong with a request, gathered.
-#[derive(Debug, Default)]
-pub struct Checks {
-    reason: Option<&'static str>,
-    violations: Vec<(String, String)>,
+/// Begins the checks of a request.
+pub fn begin() -> Checks {
+    Checks::of(DOMAIN)
 }
 
-impl Checks {
-    /// Notes that a field is wrong.
-    pub fn wrong(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.because("INVALID_ARGUMENT", field, description);
-    }
-
-    /// Notes it with a reason of its own; the first one counts.
-    pub fn because(
-        &mut self,
-        reason: &'static str,
-        field: impl Into<String>,
-        description: impl Into<String>,
-    ) {
-        self.reason.get_or_insert(reason);
-        // One request can have thousands of wrong fields: nobody reads them all.
-        if self.violations.len() < 20 {
-            self.violations.push((field.into(), description.into()));
-        }
-    }
-
-    /// The value if nothing was wrong. A value is there when nothing was noted.
-    pub fn done<T>(self, value: Option<T>) -> Result<T, RpcError> {
-        match (self.reason, value) {
-            (None, Some(value)) => Ok(value),
-            (reason, _) => {
-                let said: Vec<_> =
-                    self.violations.iter().map(|(field, what)| format!("{field} {what}")).collect();
-                let message = said.join("; ");
-                let mut rpc =
-                    error(Code::InvalidArgument, reason.unwrap_or("INVALID_ARGUMENT"), message);
-                rpc.violations = self.violations;
-                Err(rpc)
-            }
-        }
-    }
-
+/// The checks of what only requests of this service have.
+pub trait EventChecks {
     /// A name of a topic, group or consumer.
-    pub fn name(&mut self, field: &str, text: &str) -> Option<Name> {
+    fn name(&mut self, field: &str, text: &str) -> Option<Name>;
+
+    /// A subject that must be there.
+    fn subject(&mut self, field: &str, text: &str) -> Option<Subject>;
+
+    /// A time since 1970.
+    fn time(&mut self, field: &str, value: prost_types::Timestamp) -> Option<Duration>;
+
+    /// A position.
+    fn position(&mut self, field: &str, text: &str) -> Option<Position>;
+
+    /// A start; where no subject is read there are no revisions.
+    fn start(&mut self, field: &str, start: Option<pb::Start>, subject: bool) -> Option<Start>;
+
+    /// A filter.
+    fn filter(&mut self, filter: Option<pb::EventFilter>) -> EventFilter;
+}
+
+impl EventChecks for Checks {
+    fn name(&mut self, field: &str, text: &str) -> Option<Name> {
         let name = Name::parse(text);
         if name.is_none() {
             self.because("INVALID_NAME", field, Name::RULE);
@@ -83,8 +64,7 @@ impl Checks {
         name
     }
 
-    /// A subject that must be there.
-    pub fn subject(&mut self, field: &str, text: &str) -> Option<Subject> {
+    fn subject(&mut self, field: &str, text: &str) -> Option<Subject> {
         let subject = Subject::parse(text);
         if subject.is_none() {
             self.because("INVALID_NAME", field, Subject::RULE);
@@ -92,28 +72,7 @@ impl Checks {
         subject
     }
 
-    /// A duration in a range.
-    pub fn duration(
-        &mut self,
-        field: &str,
-        value: Option<prost_types::Duration>,
-        range: std::ops::RangeInclusive<Duration>,
-    ) -> Option<Duration> {
-        let value = value?;
-        let valid = (0..1_000_000_000).contains(&value.nanos) && value.seconds >= 0;
-        let duration = valid.then(|| Duration::try_from(value).ok()).flatten();
-        match duration.filter(|duration| range.contains(duration)) {
-            Some(duration) => Some(duration),
-            None => {
-                let (least, most) = (range.start(), range.end());
-                self.wrong(field, format!("must be from {least:?} to {} s", most.as_secs()));
-                None
-            }
-        }
-    }
-
-    /// A time since 1970.
-    pub fn time(&mut self, field: &str, value: prost_types::Timestamp) -> Option<Duration> {
+    fn time(&mut self, field: &str, value: prost_types::Timestamp) -> Option<Duration> {
         let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
         // The last second of the year 9999, as the well-known type has it.
         let seconds =
@@ -125,22 +84,7 @@ impl Checks {
         time
     }
 
-    /// A number in a range.
-    pub fn number(
-        &mut self,
-        field: &str,
-        value: Option<u32>,
-        range: std::ops::RangeInclusive<u32>,
-    ) -> Option<u32> {
-        let value = value?;
-        if !range.contains(&value) {
-            self.wrong(field, format!("must be from {} to {}", range.start(), range.end()));
-        }
-        Some(value)
-    }
-
-    /// A position.
-    pub fn position(&mut self, field: &str, text: &str) -> Option<Position> {
+    fn position(&mut self, field: &str, text: &str) -> Option<Position> {
         let position = Position::parse(text);
         if position.is_none() {
             self.wrong(field, Position::RULE);
@@ -148,18 +92,7 @@ impl Checks {
         position
     }
 
-    /// Whether a list has an allowed length.
-    pub fn length(&mut self, field: &str, length: usize, most: usize) -> bool {
-        if length == 0 {
-            self.wrong(field, "must not be empty");
-        } else if length > most {
-            self.because("TOO_MANY_ITEMS", field, format!("has {length} entries; at most {most}"));
-        }
-        (1..=most).contains(&length)
-    }
-
-    /// A start; where no subject is read there are no revisions.
-    pub fn start(&mut self, field: &str, start: Option<pb::Start>, subject: bool) -> Option<Start> {
+    fn start(&mut self, field: &str, start: Option<pb::Start>, subject: bool) -> Option<Start> {
         use pb::start::At;
         let Some(at) = start?.at else {
             self.wrong(format!("{field}.at"), "must be set: give one of beginning, end, after_position, from_time, from_sequence, from_revision, or leave start out");
@@ -188,8 +121,7 @@ impl Checks {
         })
     }
 
-    /// A filter.
-    pub fn filter(&mut self, filter: Option<pb::EventFilter>) -> EventFilter {
+    fn filter(&mut self, filter: Option<pb::EventFilter>) -> EventFilter {
         let filter = filter.unwrap_or_default();
         let lists = [
             ("filter.types", &filter.types),
@@ -212,7 +144,7 @@ impl Checks {
 
 /// Checks an append.
 pub fn append(request: pb::AppendRequest, limits: Limits) -> Result<Append, RpcError> {
-    let mut checks = Checks::default();
+    let mut checks = begin();
     let topic = checks.name("topic", &request.topic);
     let durability = durability(&mut checks, request.durability);
     let trace = context::current();

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _};
 use proto::server::eventstore::v1 as pb;
+use svc_runtime::checks::Checks;
 use svc_security::{Caller, Right};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::{Response, Status, Streaming};
 
 use super::allow::Allowed as _;
-use super::check::Checks;
+use super::check::{self, EventChecks as _};
 use super::consumer_groups::is_settled;
 use super::groups_check::{self, Receipts};
 use super::{Handlers, convert, malformed};
@@ -37,7 +38,7 @@ struct Open {
 }
 
 fn open(message: Option<pb::ConsumeRequest>) -> Result<Open, Status> {
-    let mut checks = Checks::default();
+    let mut checks = check::begin();
     let Some(Said::Open(open)) = message.and_then(|request| request.message) else {
         checks.wrong("open", "must be the first message");
         return Ok(checks.done(None)?);
@@ -57,7 +58,7 @@ fn open(message: Option<pb::ConsumeRequest>) -> Result<Open, Status> {
 
 /// What a consumer asks for after that.
 fn said(request: pb::ConsumeRequest, open: &Open) -> Result<(Receipts, Settle), Status> {
-    let mut checks = Checks::default();
+    let mut checks = check::begin();
     let receipts = |checks: &mut Checks, field: &str, receipts| {
         groups_check::receipts(checks, field, receipts, &open.topic, &open.group)
     };

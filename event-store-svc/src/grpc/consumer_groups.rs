@@ -5,12 +5,13 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use proto::server::eventstore::v1 as pb;
 use proto::server::eventstore::v1::consumer_groups_server::ConsumerGroups;
+use svc_runtime::checks::Checks;
 use svc_security::Right;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::allow::{Allowed as _, OF_GROUPS, asked};
-use super::check::Checks;
+use super::check::{self, EventChecks as _};
 use super::groups_check::{self, MAX_WAIT, Receipts};
 use super::paging::{page, token};
 use super::{Handlers, convert, status};
@@ -26,7 +27,7 @@ fn names(checks: &mut Checks, topic: &str, group: &str) -> Option<(Name, Name)> 
 
 /// As [`names`], where nothing else can be wrong.
 fn only_names(topic: &str, group: &str) -> Result<(Name, Name), Status> {
-    let mut checks = Checks::default();
+    let mut checks = check::begin();
     let names = names(&mut checks, topic, group);
     Ok(checks.done(names)?)
 }
@@ -94,7 +95,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         request: Request<pb::CreateGroupRequest>,
     ) -> Result<Response<pb::CreateGroupResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let names = names(&mut checks, &request.topic, &request.group);
         let settings = groups_check::settings(&mut checks, request.settings);
         let (topic, group) = checks.done(names)?;
@@ -108,7 +109,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         request: Request<pb::UpdateGroupRequest>,
     ) -> Result<Response<pb::UpdateGroupResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let names = names(&mut checks, &request.topic, &request.group);
         let change = groups_check::change(&mut checks, request.settings);
         let (topic, group) = checks.done(names)?;
@@ -133,10 +134,10 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         request: Request<pb::ListGroupsRequest>,
     ) -> Result<Response<pb::ListGroupsResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let page = page(&mut checks, request.page_size, &request.page_token);
-        let (topic, page) = checks.done(topic.zip(page))?;
+        let topic = checks.done(topic)?;
         caller.may_any(OF_GROUPS, &topic)?;
         let found = self.store.list_groups(&topic, page.after.as_deref(), page.limit).await?;
         let groups = found.items.into_iter().map(convert::group).collect();
@@ -159,7 +160,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         request: Request<pb::ResetGroupRequest>,
     ) -> Result<Response<pb::ResetGroupResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let names = names(&mut checks, &request.topic, &request.group);
         let start = checks.start("start", request.start, false);
         let (topic, group) = checks.done(names)?;
@@ -184,7 +185,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         request: Request<pb::FetchRequest>,
     ) -> Result<Response<pb::FetchResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let names = names(&mut checks, &request.topic, &request.group);
         let consumer = checks.name("consumer", &request.consumer);
         let max_events = checks.number("max_events", request.max_events, 1..=1_000).unwrap_or(1);
@@ -214,7 +215,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
     ) -> Result<Response<pb::AckResponse>, Status> {
         let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let receipts =
             groups_check::receipts(&mut checks, "receipts", request.receipts, &topic, &group);
         let receipts = checks.done(Some(receipts))?;
@@ -229,7 +230,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
     ) -> Result<Response<pb::NackResponse>, Status> {
         let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let receipts =
             groups_check::receipts(&mut checks, "receipts", request.receipts, &topic, &group);
         let nack =
@@ -246,7 +247,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
     ) -> Result<Response<pb::ExtendResponse>, Status> {
         let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let receipts =
             groups_check::receipts(&mut checks, "receipts", request.receipts, &topic, &group);
         let extend = groups_check::extend(&mut checks, "", request.by);
@@ -261,14 +262,13 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
         request: Request<pb::ListParkedRequest>,
     ) -> Result<Response<pb::ListParkedResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let names = names(&mut checks, &request.topic, &request.group);
         let page = page(&mut checks, request.page_size, &request.page_token);
-        let after = page.as_ref().and_then(|page| page.after.as_deref());
-        if after.is_some_and(|after| ParkedPlace::parse(after).is_none()) {
-            checks.wrong("page_token", "must be the next_page_token of the page before");
+        if let Some(after) = page.after.as_deref() {
+            checks.page_token(after, ParkedPlace::parse);
         }
-        let ((topic, group), page) = checks.done(names.zip(page))?;
+        let (topic, group) = checks.done(names)?;
         caller.may_any(OF_GROUPS, &topic)?;
         let found =
             self.store.list_parked(&topic, &group, page.after.as_deref(), page.limit).await?;
@@ -283,7 +283,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
     ) -> Result<Response<pb::ReplayParkedResponse>, Status> {
         let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let selection =
             groups_check::selection(&mut checks, request.limit, request.receipts, &topic, &group);
         let selection = checks.done(selection)?;
@@ -298,7 +298,7 @@ impl<S: Store> ConsumerGroups for Handlers<S> {
     ) -> Result<Response<pb::DiscardParkedResponse>, Status> {
         let (caller, request) = asked(request)?;
         let (topic, group) = only_names(&request.topic, &request.group)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let selection =
             groups_check::selection(&mut checks, request.limit, request.receipts, &topic, &group);
         let selection = checks.done(selection)?;

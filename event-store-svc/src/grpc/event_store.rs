@@ -10,7 +10,7 @@ use svc_security::Right;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::allow::{Allowed as _, asked};
-use super::check::{self, Checks};
+use super::check::{self, EventChecks as _};
 use super::{Handlers, convert, malformed, subscribe};
 use crate::error::StoreError;
 use crate::model::{Append, AppendOrder};
@@ -101,7 +101,7 @@ impl<S: Store> EventStore for Handlers<S> {
         request: Request<pb::ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let subject = request.subject.as_deref().map(|text| checks.subject("subject", text));
         let direction = check::direction(&mut checks, request.direction);
@@ -148,7 +148,7 @@ impl<S: Store> EventStore for Handlers<S> {
         request: Request<pb::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topics = subscribe::topics(&mut checks, request.topics);
         let filter = checks.filter(request.filter);
         let heartbeat = checks.duration(
@@ -167,7 +167,7 @@ impl<S: Store> EventStore for Handlers<S> {
         request: Request<pb::SaveSnapshotRequest>,
     ) -> Result<Response<pb::SaveSnapshotResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let subject = checks.subject("subject", &request.subject);
         if request.content_type.as_ref().is_some_and(|text| text.len() > 256) {
@@ -197,7 +197,7 @@ impl<S: Store> EventStore for Handlers<S> {
     ) -> Result<Response<Self::LoadSubjectStream>, Status> {
         use pb::load_subject_response::Item;
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let subject = checks.subject("subject", &request.subject);
         let (topic, subject) = checks.done(topic.zip(subject))?;
@@ -237,7 +237,7 @@ impl<S: Store> EventStore for Handlers<S> {
         request: Request<pb::DeleteSnapshotRequest>,
     ) -> Result<Response<pb::DeleteSnapshotResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let subject = checks.subject("subject", &request.subject);
         let (topic, subject) = checks.done(topic.zip(subject))?;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use proto::server::eventstore::v1 as pb;
 
-use super::check::{Checks, MAX_ITEMS};
+use svc_runtime::checks::{Checks, MAX_ITEMS, MAX_LEASE};
+
+use super::check::EventChecks as _;
 use crate::model::{GroupSettings, NackAction, Name, Ordering, ParkedSelection, Receipt, Settle};
 use crate::store::GroupChange;
 
-const HOURS_12: Duration = Duration::from_secs(12 * 3600);
-const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=HOURS_12;
-const WAITS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=HOURS_12;
+const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=MAX_LEASE;
+const WAITS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=MAX_LEASE;
 /// Bytes of a reason at most.
 const MAX_REASON: usize = 1_024;
 /// How long a Fetch may wait.
@@ -48,14 +49,10 @@ pub fn change(checks: &mut Checks, settings: Option<pb::GroupSettings>) -> Group
 }
 
 fn change_of(checks: &mut Checks, settings: &pb::GroupSettings) -> GroupChange {
-    let backoff = settings.retry_backoff.unwrap_or_default();
-    let initial = checks.duration("settings.retry_backoff.initial", backoff.initial, WAITS);
-    let max = checks.duration("settings.retry_backoff.max", backoff.max, WAITS);
-    if initial.zip(max).is_some_and(|(initial, max)| max < initial) {
+    let pb::Backoff { initial, max, multiplier } = settings.retry_backoff.unwrap_or_default();
+    let backoff = checks.backoff("settings.retry_backoff", initial, max, multiplier);
+    if backoff.initial.zip(backoff.max).is_some_and(|(initial, max)| max < initial) {
         checks.wrong("settings.retry_backoff.max", "must be at least initial");
-    }
-    if backoff.multiplier.is_some_and(|growth| !(1.0..=10.0).contains(&growth)) {
-        checks.wrong("settings.retry_backoff.multiplier", "must be from 1 to 10");
     }
     let ordering = match pb::Ordering::try_from(settings.ordering) {
         Ok(pb::Ordering::Unspecified) => None,
@@ -73,8 +70,8 @@ fn change_of(checks: &mut Checks, settings: &pb::GroupSettings) -> GroupChange {
             settings.max_deliveries,
             1..=1_000,
         ),
-        backoff_initial: initial,
-        backoff_max: max,
+        backoff_initial: backoff.initial,
+        backoff_max: backoff.max,
         backoff_multiplier: backoff.multiplier,
         ordering,
         max_in_flight: checks.number("settings.max_in_flight", settings.max_in_flight, 1..=10_000),

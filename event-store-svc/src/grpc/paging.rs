@@ -2,11 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use super::check::Checks;
-
-const DEFAULT: usize = 100;
-const MOST: usize = 1_000;
+use svc_runtime::checks::Checks;
 
 /// Which page is asked for.
 #[derive(Debug)]
@@ -18,26 +14,9 @@ pub struct PageOf {
 }
 
 /// Checks `page_size` and `page_token`.
-pub fn page(checks: &mut Checks, size: i32, token: &str) -> Option<PageOf> {
-    let limit = match usize::try_from(size) {
-        Ok(0) => Some(DEFAULT),
-        Ok(size) => Some(size.min(MOST)),
-        Err(_) => {
-            checks.wrong("page_size", "must not be negative");
-            None
-        }
-    };
-    let after = if token.is_empty() {
-        None
-    } else {
-        let text =
-            URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        if text.is_none() {
-            checks.wrong("page_token", "must be the next_page_token of the page before");
-        }
-        text
-    };
-    Some(PageOf { limit: limit?, after })
+pub fn page(checks: &mut Checks, size: i32, token: &str) -> PageOf {
+    let after = |token: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok();
+    PageOf { limit: checks.page_size(size), after: checks.page_token(token, after) }
 }
 
 /// The token of the next page.

@@ -95,9 +95,7 @@ pub fn of(error_of_store: &StoreError) -> RpcError {
         StoreError::SnapshotBeyondSubject { last } => {
             let last = last.map_or("none".to_owned(), |last| last.to_string());
             let description = format!("must be at most the subject's last revision, which is {last}");
-            error(Code::InvalidArgument, "INVALID_ARGUMENT", format!("revision {description}"))
-                .fact("last_revision", last)
-                .violation("revision", description)
+            RpcError::wrong(DOMAIN, "revision", description).fact("last_revision", last)
         }
         StoreError::DurabilityUnavailable(durability) => {
             let (name, remedy) = match durability {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::stream::StreamExt as _;
 use proto::server::eventstore::v1 as pb;
+use svc_runtime::checks::Checks;
 use svc_security::{Caller, Right};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::StreamMap;
@@ -11,7 +12,7 @@ use tonic::Status;
 
 use super::Handlers;
 use super::allow::Allowed as _;
-use super::check::Checks;
+use super::check::EventChecks as _;
 use crate::error::StoreError;
 use crate::model::{EventFilter, Name, Position, Start};
 use crate::store::{SharedEvent, Store, TailItem};

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use proto::server::eventstore::v1 as pb;
 use proto::server::eventstore::v1::topics_server::Topics;
+use svc_runtime::checks::Checks;
 use svc_security::Right;
 use tonic::{Request, Response, Status};
 
 use super::allow::{Allowed as _, asked};
-use super::check::Checks;
+use super::check::{self, EventChecks as _};
 use super::paging::{page, token};
 use super::{Handlers, convert};
 use crate::model::{Name, Position, Retention, TopicSettings};
@@ -52,7 +53,7 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::CreateTopicRequest>,
     ) -> Result<Response<pb::CreateTopicResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let settings = settings(&mut checks, request.settings);
         let topic = checks.done(topic)?;
@@ -66,7 +67,7 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::UpdateTopicRequest>,
     ) -> Result<Response<pb::UpdateTopicResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         if request.settings.is_none() {
             checks.wrong("settings", "must be given: what is to change");
@@ -83,7 +84,7 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::GetTopicRequest>,
     ) -> Result<Response<pb::GetTopicResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let topic = checks.done(topic)?;
         caller.may_know(&topic)?;
@@ -96,9 +97,9 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::ListTopicsRequest>,
     ) -> Result<Response<pb::ListTopicsResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let page = page(&mut checks, request.page_size, &request.page_token);
-        let page = checks.done(page)?;
+        checks.done(Some(()))?;
         let known = |topic: &Name| caller.is_told_of(topic);
         let found = self.store.list_topics(page.after.as_deref(), page.limit, known).await?;
         let topics = found.items.iter().map(convert::topic).collect();
@@ -111,7 +112,7 @@ impl<S: Store> Topics for Handlers<S> {
     ) -> Result<Response<pb::TruncateTopicResponse>, Status> {
         use pb::truncate_topic_request::Before;
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let before = match request.before {
             None => {
@@ -136,7 +137,7 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::DeleteTopicRequest>,
     ) -> Result<Response<pb::DeleteTopicResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let topic = checks.done(topic)?;
         caller.may(Right::Administer, &topic)?;
@@ -149,15 +150,13 @@ impl<S: Store> Topics for Handlers<S> {
         request: Request<pb::ListSubjectsRequest>,
     ) -> Result<Response<pb::ListSubjectsResponse>, Status> {
         let (caller, request) = asked(request)?;
-        let mut checks = Checks::default();
+        let mut checks = check::begin();
         let topic = checks.name("topic", &request.topic);
         let page = page(&mut checks, request.page_size, &request.page_token);
-        if let Some(after) = page.as_ref().and_then(|page| page.after.as_deref())
-            && after.parse::<u64>().is_err()
-        {
-            checks.wrong("page_token", "must be the next_page_token of the page before");
+        if let Some(after) = page.after.as_deref() {
+            checks.page_token(after, |after| after.parse::<u64>().ok());
         }
-        let (topic, page) = checks.done(topic.zip(page))?;
+        let topic = checks.done(topic)?;
         caller.may(Right::Read, &topic)?;
         let found = self.store.list_subjects(&topic, page.after.as_deref(), page.limit).await?;
         let subjects = found

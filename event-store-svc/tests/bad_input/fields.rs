@@ -17,7 +17,7 @@ use tonic::Code;
 use crate::cases;
 use crate::refusal;
 use crate::support::raw::{NOT_UTF8, field};
-use crate::support::{Service, assert_error, contents};
+use crate::support::{Service, assert_error, contents, event};
 
 /// Fields that have no case of their own.
 const ANYTHING: &[(&str, &str)] = &[
@@ -181,6 +181,6 @@ async fn no_field_may_be_what_its_type_forbids() {
     }
     assert!(contents(&redis).is_empty(), "something was written");
     println!("{} fields, {tried} requests that could not be what they are", contract.fields.len());
-    let status = service.append("", Vec::new()).await.unwrap_err();
+    let status = service.append("", vec![event("", "")]).await.unwrap_err();
     assert_error(&status, Code::InvalidArgument, "INVALID_NAME");
 }

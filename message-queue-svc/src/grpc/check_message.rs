@@ -7,9 +7,9 @@ use prost::Message as _;
 use proto::messagequeue::v1 as full;
 use proto::server::messagequeue::v1 as pb;
 use svc_observe::context::{self, TRACEPARENT, TRACESTATE};
+use svc_runtime::checks::Checks;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::check::{Violations, duration_within};
 use crate::model::message::Dedup;
 use crate::model::name::is_ordering_key;
 use crate::model::settings::MAX_KEPT;
@@ -31,35 +31,34 @@ pub fn trace() -> Bytes {
 
 /// A message with its options, at `messages[index]`.
 pub fn outgoing(
-    wrong: &mut Violations,
+    checks: &mut Checks,
     index: usize,
     outgoing: pb::OutgoingMessage,
     max_bytes: usize,
     trace: &Bytes,
 ) -> Outgoing {
     let at = |field: &str| format!("messages[{index}].{field}");
-    let content = message(wrong, &at("message"), &outgoing.message, max_bytes);
+    let content = message(checks, &at("message"), &outgoing.message, max_bytes);
     let priority = match pb::Priority::try_from(outgoing.priority) {
         Ok(pb::Priority::Low) => Priority::Low,
         Ok(pb::Priority::Unspecified | pb::Priority::Normal) => Priority::Normal,
         Ok(pb::Priority::High) => Priority::High,
         Err(_) => {
-            wrong.add(at("priority"), "must be one of the known values");
+            checks.wrong(at("priority"), "must be one of the known values");
             Priority::Normal
         }
     };
     let (mut delay, mut deliver_at_ms) = (None, None);
     match outgoing.due {
         Some(pb::outgoing_message::Due::Delay(value)) => {
-            delay = duration_within(wrong, &at("delay"), Some(value), Duration::ZERO..=MAX_KEPT);
+            delay = checks.duration(&at("delay"), Some(value), Duration::ZERO..=MAX_KEPT);
         }
         Some(pb::outgoing_message::Due::DeliverAt(time)) => {
-            deliver_at_ms = deliver_at(wrong, &at("deliver_at"), time);
+            deliver_at_ms = deliver_at(checks, &at("deliver_at"), time);
         }
         None => {}
     }
-    let time_to_live = duration_within(
-        wrong,
+    let time_to_live = checks.duration(
         &at("time_to_live"),
         outgoing.time_to_live,
         Duration::from_millis(1)..=MAX_KEPT,
@@ -67,10 +66,10 @@ pub fn outgoing(
     let ordering_key = outgoing.ordering_key;
     if ordering_key.as_deref().is_some_and(|key| !is_ordering_key(key)) {
         let rule = "must be 1 to 256 bytes of UTF-8 without control characters";
-        wrong.add(at("ordering_key"), rule);
+        checks.wrong(at("ordering_key"), rule);
     }
     if outgoing.dedup_key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len())) {
-        wrong.add(at("dedup_key"), "must be 1 to 256 bytes");
+        checks.wrong(at("dedup_key"), "must be 1 to 256 bytes");
     }
     let mut made = Outgoing {
         message: traced(outgoing.message, content.as_ref(), trace),
@@ -89,8 +88,8 @@ pub fn outgoing(
 }
 
 /// The message of a call.
-pub fn call(wrong: &mut Violations, encoded: Bytes, max_bytes: usize, trace: &Bytes) -> Outgoing {
-    let content = message(wrong, "message", &encoded, max_bytes);
+pub fn call(checks: &mut Checks, encoded: Bytes, max_bytes: usize, trace: &Bytes) -> Outgoing {
+    let content = message(checks, "message", &encoded, max_bytes);
     let message = traced(encoded, content.as_ref(), trace);
     Outgoing { message, expects_reply: true, ..Outgoing::default() }
 }
@@ -106,30 +105,30 @@ fn traced(encoded: Bytes, content: Option<&full::Message>, trace: &Bytes) -> Byt
 }
 
 fn message(
-    wrong: &mut Violations,
+    checks: &mut Checks,
     field: &str,
     encoded: &Bytes,
     max_bytes: usize,
 ) -> Option<full::Message> {
     if encoded.is_empty() {
-        wrong.add(field, "is required");
+        checks.wrong(field, "is required");
         return None;
     }
     let Ok(message) = full::Message::decode(encoded.clone()) else {
-        wrong.add(field, "is no Message");
+        checks.wrong(field, "is no Message");
         return None;
     };
     if message.id.is_some() {
-        wrong.add(
+        checks.wrong(
             format!("{field}.id"),
             "must be absent: the service makes it; use dedup_key to make a retry safe",
         );
     }
     if !(1..=MAX_TYPE).contains(&message.r#type.len()) {
-        wrong.add(format!("{field}.type"), "must be 1 to 256 bytes");
+        checks.wrong(format!("{field}.type"), "must be 1 to 256 bytes");
     }
-    content_type(wrong, field, message.content_type.as_deref());
-    headers(wrong, field, &message);
+    content_type(checks, field, message.content_type.as_deref());
+    headers(checks, field, &message);
     let size = match &message.body {
         Some(full::message::Body::BinaryBody(body)) => body.len(),
         Some(full::message::Body::TextBody(body)) => body.len(),
@@ -137,37 +136,37 @@ fn message(
     };
     if size > max_bytes {
         let problem = format!("has {size} bytes; at most {max_bytes} are allowed");
-        wrong.add_as("MESSAGE_TOO_LARGE", format!("{field}.body"), problem);
+        checks.because("MESSAGE_TOO_LARGE", format!("{field}.body"), problem);
     }
     Some(message)
 }
 
-fn content_type(wrong: &mut Violations, field: &str, value: Option<&str>) {
+fn content_type(checks: &mut Checks, field: &str, value: Option<&str>) {
     if value.is_some_and(|value| value.len() > MAX_TYPE) {
-        wrong.add(format!("{field}.content_type"), "must be 256 bytes at most");
+        checks.wrong(format!("{field}.content_type"), "must be 256 bytes at most");
     }
 }
 
-fn headers(wrong: &mut Violations, field: &str, message: &full::Message) {
+fn headers(checks: &mut Checks, field: &str, message: &full::Message) {
     if message.headers.len() > MAX_HEADERS {
-        wrong.add(format!("{field}.headers"), "must be 64 entries at most");
+        checks.wrong(format!("{field}.headers"), "must be 64 entries at most");
     }
     let long = |(key, value): &(&String, &String)| {
         !(1..=MAX_HEADER_KEY).contains(&key.len()) || value.len() > MAX_HEADER_VALUE
     };
     if message.headers.iter().any(|entry| long(&entry)) {
-        wrong.add(
+        checks.wrong(
             format!("{field}.headers"),
             "must have keys of 1 to 256 bytes and values of at most 4,096 bytes",
         );
     }
 }
 
-fn deliver_at(wrong: &mut Violations, field: &str, time: prost_types::Timestamp) -> Option<u64> {
+fn deliver_at(checks: &mut Checks, field: &str, time: prost_types::Timestamp) -> Option<u64> {
     let nanos_valid = (0..1_000_000_000).contains(&time.nanos);
     let ms = time.seconds.checked_mul(1_000).map(|ms| ms + i64::from(time.nanos) / 1_000_000);
     let (Some(ms), true) = (ms, nanos_valid) else {
-        wrong.add(field, "must be a time");
+        checks.wrong(field, "must be a time");
         return None;
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -175,7 +174,7 @@ fn deliver_at(wrong: &mut Violations, field: &str, time: prost_types::Timestamp)
     let latest = now.unwrap_or_default() + MAX_KEPT + Duration::from_secs(3_600);
     let ms = u64::try_from(ms).unwrap_or(0);
     if u128::from(ms) > latest.as_millis() {
-        wrong.add(field, "must be at most 90 days ahead");
+        checks.wrong(field, "must be at most 90 days ahead");
     }
     // 0 would mean that there is none.
     Some(ms.max(1))
@@ -207,25 +206,25 @@ fn hash(message: &full::Message, outgoing: &Outgoing) -> u128 {
 }
 
 /// An encoded reply.
-pub fn reply(wrong: &mut Violations, encoded: &Bytes, max_bytes: usize) {
+pub fn reply(checks: &mut Checks, encoded: &Bytes, max_bytes: usize) {
     if encoded.is_empty() {
-        wrong.add("reply", "is required");
+        checks.wrong("reply", "is required");
         return;
     }
     let Ok(reply) = full::ReplyContent::decode(encoded.clone()) else {
-        wrong.add("reply", "is no ReplyContent");
+        checks.wrong("reply", "is no ReplyContent");
         return;
     };
     match reply.result {
-        None => wrong.add("reply", "must have a body or an error"),
+        None => checks.wrong("reply", "must have a body or an error"),
         Some(full::reply_content::Result::Error(error)) => {
             if error.encoded_len() > max_bytes {
                 let problem = format!("must be {max_bytes} bytes at most");
-                wrong.add_as("MESSAGE_TOO_LARGE", "reply.error", problem);
+                checks.because("MESSAGE_TOO_LARGE", "reply.error", problem);
             }
         }
         Some(full::reply_content::Result::Body(body)) => {
-            content_type(wrong, "reply.body", body.content_type.as_deref());
+            content_type(checks, "reply.body", body.content_type.as_deref());
             let size = match &body.body {
                 Some(full::reply_body::Body::BinaryBody(body)) => body.len(),
                 Some(full::reply_body::Body::TextBody(body)) => body.len(),
@@ -233,7 +232,7 @@ pub fn reply(wrong: &mut Violations, encoded: &Bytes, max_bytes: usize) {
             };
             if size > max_bytes {
                 let problem = format!("has {size} bytes; at most {max_bytes} are allowed");
-                wrong.add_as("MESSAGE_TOO_LARGE", "reply.body", problem);
+                checks.because("MESSAGE_TOO_LARGE", "reply.body", problem);
             }
         }
     }

@@ -10,18 +10,18 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use proto::server::messagequeue::v1 as pb;
 use proto::server::messagequeue::v1::consume_response::Message as Said;
+use svc_runtime::checks::{Checks, MAX_ITEMS, MAX_LEASE};
 use svc_runtime::rpc_error::RpcError;
 use svc_runtime::shutdown::Shutdown;
 use svc_security::Caller;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
-use super::check::{self, Violations};
+use super::check;
 use super::held::Held;
 use super::message_queue::Answers;
 use super::{Handlers, allow, convert, status};
 use crate::error::QueueError;
-use crate::model::settings::MAX_LEASE;
 use crate::model::{QueueName, Receipt};
 use crate::queue::{Consumer, Credit, Lease, Leases, QueueEngine, QueueResult, Return};
 
@@ -92,30 +92,30 @@ fn open(
     caller: &Caller,
 ) -> Result<Opened, Ended> {
     let Ok(Some(first)) = first else { return Err(None) };
-    let mut wrong = Violations::default();
+    let mut checks = check::begin();
     let Some(pb::consume_request::Message::Open(open)) = first.message else {
-        wrong.add("message", "the first message must be open");
-        return wrong.finish(None).map_err(Some);
+        checks.wrong("message", "the first message must be open");
+        return checks.done(None).map_err(Some);
     };
-    let queue = check::queue_in(&mut wrong, "open.queue", &open.queue);
+    let queue = check::queue_in(&mut checks, "open.queue", &open.queue);
     let max_in_flight =
-        check::count(&mut wrong, "open.max_in_flight", open.max_in_flight, 256, 10_000);
-    let lease = check::lease(&mut wrong, "open.lease", open.lease);
+        check::count(&mut checks, "open.max_in_flight", open.max_in_flight, 256, 10_000);
+    let lease = check::lease(&mut checks, "open.lease", open.lease);
     let opened = queue.map(|queue| Opened { queue, max_in_flight, lease });
-    let opened = wrong.finish(opened).map_err(Some)?;
+    let opened = checks.done(opened).map_err(Some)?;
     allow::check(caller, allow::RECEIVE, &opened.queue).map_err(|denied| Some(denied.into()))?;
     Ok(opened)
 }
 
 /// How a nack ends leases.
 pub fn nack(
-    wrong: &mut Violations,
+    checks: &mut Checks,
     delay: Option<prost_types::Duration>,
     dead_letter: bool,
     reason: &str,
 ) -> Return {
-    check::reason(wrong, reason);
-    let delay = check::duration_within(wrong, "delay", delay, Duration::ZERO..=MAX_LEASE);
+    check::reason(checks, reason);
+    let delay = checks.duration("delay", delay, Duration::ZERO..=MAX_LEASE);
     if dead_letter { Return::Rejected } else { Return::Failed(delay) }
 }
 
@@ -304,22 +304,22 @@ impl<E: QueueEngine> Session<E> {
     /// Starts what a request asks for.
     fn settle(&mut self, request: pb::ConsumeRequest) -> Result<(), RpcError> {
         self.may_go_on()?;
-        let mut wrong = Violations::default();
+        let mut checks = check::begin();
         let queue = self.opened.queue.clone();
         let engine = self.engine.clone();
         match request.message {
             Some(pb::consume_request::Message::Ack(ack)) => {
-                let texts = check::receipts(&mut wrong, Some(&queue), ack.receipts);
-                wrong.finish(Some(()))?;
+                let texts = check::receipts(&mut checks, Some(&queue), ack.receipts);
+                checks.done(Some(()))?;
                 self.settling.push(Box::pin(async move {
                     let results = engine.ack(&queue, valid(&texts)).await;
                     Settled { texts, results, extended: None }
                 }));
             }
             Some(pb::consume_request::Message::Nack(request)) => {
-                let texts = check::receipts(&mut wrong, Some(&queue), request.receipts);
-                let how = nack(&mut wrong, request.delay, request.dead_letter, &request.reason);
-                wrong.finish(Some(()))?;
+                let texts = check::receipts(&mut checks, Some(&queue), request.receipts);
+                let how = nack(&mut checks, request.delay, request.dead_letter, &request.reason);
+                checks.done(Some(()))?;
                 self.settling.push(Box::pin(async move {
                     let receipts = valid(&texts);
                     let results = engine.give_back(&queue, receipts, how, &request.reason).await;
@@ -327,21 +327,21 @@ impl<E: QueueEngine> Session<E> {
                 }));
             }
             Some(pb::consume_request::Message::Extend(extend)) => {
-                let texts = check::receipts(&mut wrong, Some(&queue), extend.receipts);
-                let by = check::lease(&mut wrong, "by", extend.by);
-                wrong.finish(Some(()))?;
+                let texts = check::receipts(&mut checks, Some(&queue), extend.receipts);
+                let by = check::lease(&mut checks, "by", extend.by);
+                checks.done(Some(()))?;
                 self.settling.push(Box::pin(async move {
                     let results = engine.extend(&queue, valid(&texts), by).await;
                     Settled { texts, results, extended: Some(by) }
                 }));
             }
             Some(pb::consume_request::Message::Open(_)) => {
-                wrong.add("message", "only the first message may be open");
-                wrong.finish(None::<()>)?;
+                checks.wrong("message", "only the first message may be open");
+                checks.done(None::<()>)?;
             }
             None => {
-                wrong.add("message", "is required");
-                wrong.finish(None::<()>)?;
+                checks.wrong("message", "is required");
+                checks.done(None::<()>)?;
             }
         }
         Ok(())
@@ -379,7 +379,7 @@ impl<E: QueueEngine> Drop for Session<E> {
         let mut receipts = self.held.take_all();
         // Each goes in front of those before it: the oldest comes last. Ids begin with the time.
         receipts.sort_unstable_by(|a, b| b.entry().cmp(a.entry()));
-        for some in receipts.chunks(check::MAX_ITEMS) {
+        for some in receipts.chunks(MAX_ITEMS) {
             self.engine.give_back_later(&self.opened.queue, some.to_vec());
         }
     }

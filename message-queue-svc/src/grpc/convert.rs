@@ -63,8 +63,8 @@ pub fn outcome(receipt: String, result: Result<(), QueueError>) -> pb::Outcome {
 
 /// What is said of something that is no receipt.
 pub fn no_receipt(receipt: String) -> pb::Outcome {
-    let problem = "is no receipt of this queue; use it as it was delivered".to_owned();
-    let error: RpcError = status::invalid(vec![("receipts".to_owned(), problem)]);
+    let problem = "is no receipt of this queue; use it as it was delivered";
+    let error = RpcError::wrong(status::DOMAIN, "receipts", problem);
     pb::Outcome { receipt, error: Some(error.into()) }
 }
 

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use svc_runtime::checks::MAX_LEASE;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::QueueError;
-use crate::model::settings::MAX_LEASE;
 use crate::model::{QueueName, Receipt};
 use crate::queue::{Credit, QueueResult};
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::Stream;
 use proto::server::messagequeue::v1 as pb;
 use proto::server::messagequeue::v1::message_queue_server::MessageQueue;
+use svc_runtime::checks::MAX_ITEMS;
 use svc_runtime::rpc_error::RpcError;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::check::{self, Violations};
+use super::check;
 use super::{Handlers, allow, check_message, consume, convert, send_stream, status};
 use crate::error::QueueError;
 use crate::model::{Durability, Outgoing, QueueName, Receipt};
@@ -37,24 +38,21 @@ pub struct CheckedSend {
 impl<E: QueueEngine> Handlers<E> {
     /// Checks a send.
     pub fn check_send(&self, request: pb::SendRequest) -> Result<CheckedSend, RpcError> {
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let durability = check::durability(&mut wrong, request.durability);
-        if request.messages.is_empty() {
-            wrong.add("messages", "must have 1 to 1,000 messages");
-        } else if request.messages.len() > check::MAX_ITEMS {
-            wrong.add_as("TOO_MANY_ITEMS", "messages", "must be 1,000 at most");
-            return wrong.finish(None);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let durability = check::durability(&mut checks, request.durability);
+        if !checks.length("messages", request.messages.len(), MAX_ITEMS) {
+            return checks.done(None);
         }
         let max = self.limits.max_message_bytes;
         let trace = check_message::trace();
         let messages = request.messages.into_iter().enumerate();
         let messages = messages
             .map(|(index, message)| {
-                check_message::outgoing(&mut wrong, index, message, max, &trace)
+                check_message::outgoing(&mut checks, index, message, max, &trace)
             })
             .collect();
-        wrong.finish(queue.map(|queue| CheckedSend { queue, messages, durability }))
+        checks.done(queue.map(|queue| CheckedSend { queue, messages, durability }))
     }
 
     /// Ends a wait when the service stops.
@@ -131,12 +129,12 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::ReceiveRequest>,
     ) -> Result<Response<pb::ReceiveResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let max = check::count(&mut wrong, "max_messages", request.max_messages, 1, 1_000);
-        let wait = check::wait(&mut wrong, request.wait);
-        let lease = check::lease(&mut wrong, "lease", request.lease);
-        let queue = wrong.finish(queue)?;
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let max = check::count(&mut checks, "max_messages", request.max_messages, 1, 1_000);
+        let wait = check::wait(&mut checks, request.wait);
+        let lease = check::lease(&mut checks, "lease", request.lease);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::RECEIVE, &queue)?;
         let received = self.engine.receive(&queue, max, wait, lease);
         let stopping = QueueError::ShuttingDown;
@@ -159,10 +157,10 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::AckRequest>,
     ) -> Result<Response<pb::AckResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
-        let queue = wrong.finish(queue)?;
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let receipts = check::receipts(&mut checks, queue.as_ref(), request.receipts);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::RECEIVE, &queue)?;
         let ack = async |receipts| self.engine.ack(&queue, receipts).await;
         let over = |receipt: &_, result: &_| self.held.settled(&queue, receipt, result);
@@ -175,11 +173,11 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::NackRequest>,
     ) -> Result<Response<pb::NackResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
-        let how = consume::nack(&mut wrong, request.delay, request.dead_letter, &request.reason);
-        let queue = wrong.finish(queue)?;
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let receipts = check::receipts(&mut checks, queue.as_ref(), request.receipts);
+        let how = consume::nack(&mut checks, request.delay, request.dead_letter, &request.reason);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::RECEIVE, &queue)?;
         let nack =
             async |receipts| self.engine.give_back(&queue, receipts, how, &request.reason).await;
@@ -192,11 +190,11 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::ExtendRequest>,
     ) -> Result<Response<pb::ExtendResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let receipts = check::receipts(&mut wrong, queue.as_ref(), request.receipts);
-        let by = check::lease(&mut wrong, "by", request.by);
-        let queue = wrong.finish(queue)?;
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let receipts = check::receipts(&mut checks, queue.as_ref(), request.receipts);
+        let by = check::lease(&mut checks, "by", request.by);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::RECEIVE, &queue)?;
         let extend = async |receipts| self.engine.extend(&queue, receipts, by).await;
         let longer = |receipt: &_, result: &_| self.held.extended(&queue, receipt, by, result);
@@ -210,13 +208,13 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
     ) -> Result<Response<pb::CallResponse>, Status> {
         let deadline = deadline(request.metadata());
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
         let range = Duration::from_millis(1)..=MAX_CALL_TIMEOUT;
-        let timeout = check::duration_within(&mut wrong, "timeout", request.timeout, range);
+        let timeout = checks.duration("timeout", request.timeout, range);
         let (max, trace) = (self.limits.max_message_bytes, check_message::trace());
-        let message = check_message::call(&mut wrong, request.message, max, &trace);
-        let queue = wrong.finish(queue)?;
+        let message = check_message::call(&mut checks, request.message, max, &trace);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::SEND, &queue)?;
         let timeout = timeout.unwrap_or(DEFAULT_CALL_TIMEOUT);
         let timeout = deadline.map_or(timeout, |deadline| deadline.min(timeout));
@@ -231,14 +229,14 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::ReplyRequest>,
     ) -> Result<Response<pb::ReplyResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        check_message::reply(&mut wrong, &request.reply, self.limits.max_message_bytes);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        check_message::reply(&mut checks, &request.reply, self.limits.max_message_bytes);
         let receipt = queue.as_ref().and_then(|queue| Receipt::parse(queue, &request.receipt));
         if queue.is_some() && receipt.is_none() {
-            wrong.add("receipt", "is no receipt of this queue; use it as it was delivered");
+            checks.wrong("receipt", "is no receipt of this queue; use it as it was delivered");
         }
-        let (queue, receipt) = wrong.finish(queue.zip(receipt))?;
+        let (queue, receipt) = checks.done(queue.zip(receipt))?;
         allow::check(&caller, allow::RECEIVE, &queue)?;
         let replied = self.engine.reply(&queue, receipt.clone(), request.reply).await;
         self.held.settled(&queue, &receipt, &replied);
@@ -251,11 +249,11 @@ impl<E: QueueEngine> MessageQueue for Handlers<E> {
         request: Request<pb::GetReplyRequest>,
     ) -> Result<Response<pb::GetReplyResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let id = check::message_id(&mut wrong, &request.message_id);
-        let wait = check::wait(&mut wrong, request.wait);
-        let (queue, id) = wrong.finish(queue.zip(id))?;
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let id = check::message_id(&mut checks, &request.message_id);
+        let wait = check::wait(&mut checks, request.wait);
+        let (queue, id) = checks.done(queue.zip(id))?;
         allow::check(&caller, allow::SEND, &queue)?;
         let found = self.engine.get_reply(&queue, &id, wait);
         let stopping = QueueError::ShuttingDown;

@@ -2,9 +2,10 @@
 
 use proto::server::messagequeue::v1 as pb;
 use proto::server::messagequeue::v1::queues_server::Queues;
+use svc_runtime::checks::MAX_ITEMS;
 use tonic::{Request, Response, Status};
 
-use super::check::{self, Violations};
+use super::check;
 use super::{Handlers, allow, convert, status};
 use crate::model::{QueueName, QueueSettings};
 use crate::queue::{DeadSelection, PeekState, QueueEngine, QueueInfo, QueueResult};
@@ -24,14 +25,14 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::CreateQueueRequest>,
     ) -> Result<Response<pb::CreateQueueResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let change = check::settings(&mut wrong, request.settings);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let change = check::settings(&mut checks, request.settings);
         let settings = change.apply(&QueueSettings::default());
         if let Err((field, problem)) = settings {
-            wrong.add(format!("settings.{field}"), problem);
+            checks.wrong(format!("settings.{field}"), problem);
         }
-        let (queue, settings) = wrong.finish(queue.zip(settings.ok()))?;
+        let (queue, settings) = checks.done(queue.zip(settings.ok()))?;
         allow::check(&caller, allow::ADMINISTER, &queue)?;
         let info = answer(self.engine.create(&queue, settings).await)?;
         Ok(Response::new(pb::CreateQueueResponse { queue: shown(&queue, &info) }))
@@ -42,13 +43,13 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::UpdateQueueRequest>,
     ) -> Result<Response<pb::UpdateQueueResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
         if request.settings.is_none() {
-            wrong.add("settings", "is required");
+            checks.wrong("settings", "is required");
         }
-        let change = check::settings(&mut wrong, request.settings);
-        let queue = wrong.finish(queue)?;
+        let change = check::settings(&mut checks, request.settings);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::ADMINISTER, &queue)?;
         let info = answer(self.engine.update(&queue, change).await)?;
         Ok(Response::new(pb::UpdateQueueResponse { queue: shown(&queue, &info) }))
@@ -70,15 +71,13 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::ListQueuesRequest>,
     ) -> Result<Response<pb::ListQueuesResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let size = check::page_size(&mut wrong, request.page_size);
-        let after = Some(request.page_token).filter(|token| !token.is_empty());
-        if after.as_deref().is_some_and(|token| QueueName::parse(token).is_none()) {
-            wrong.add("page_token", "must be the next_page_token of the page before");
-        }
-        let size = wrong.finish(Some(size))?;
+        let mut checks = check::begin();
+        let size = checks.page_size(request.page_size);
+        let after = checks.page_token(&request.page_token, QueueName::parse);
+        checks.done(Some(()))?;
         let known = |queue: &QueueName| allow::knows(&caller, queue);
-        let page = answer(self.engine.list(after.as_deref(), size, known).await)?;
+        let page =
+            answer(self.engine.list(after.as_ref().map(QueueName::as_str), size, known).await)?;
         let queues = page.items.iter().map(|(queue, info)| convert::queue(queue, info));
         Ok(Response::new(pb::ListQueuesResponse {
             queues: queues.collect(),
@@ -135,19 +134,19 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::PeekMessagesRequest>,
     ) -> Result<Response<pb::PeekMessagesResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let limit = check::count(&mut wrong, "limit", request.limit, 10, 1_000);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let limit = check::count(&mut checks, "limit", request.limit, 10, 1_000);
         let state = match pb::MessageState::try_from(request.state) {
             Ok(pb::MessageState::Unspecified | pb::MessageState::Ready) => PeekState::Ready,
             Ok(pb::MessageState::Delayed) => PeekState::Delayed,
             Ok(pb::MessageState::InFlight) => PeekState::InFlight,
             Err(_) => {
-                wrong.add("state", "must be one of the known values");
+                checks.wrong("state", "must be one of the known values");
                 PeekState::Ready
             }
         };
-        let queue = wrong.finish(queue)?;
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::LOOK, &queue)?;
         let peeked = answer(self.engine.peek(&queue, state, limit).await)?.into_iter();
         let messages = peeked.map(|peeked| convert::peeked(state, peeked)).collect();
@@ -159,17 +158,11 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::ListDeadLettersRequest>,
     ) -> Result<Response<pb::ListDeadLettersResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        let size = check::page_size(&mut wrong, request.page_size);
-        let mut after = None;
-        if !request.page_token.is_empty() {
-            after = request.page_token.parse().ok();
-            if after.is_none() {
-                wrong.add("page_token", "must be the next_page_token of the page before");
-            }
-        }
-        let queue = wrong.finish(queue)?;
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
+        let size = checks.page_size(request.page_size);
+        let after = checks.page_token(&request.page_token, |token| token.parse().ok());
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::LOOK, &queue)?;
         let page = answer(self.engine.dead_letters(&queue, after, size).await)?;
         Ok(Response::new(pb::ListDeadLettersResponse {
@@ -183,14 +176,12 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
         let to = request.to_queue.as_deref();
-        let to = to.and_then(|to| check::queue_in(&mut wrong, "to_queue", to));
-        if request.max_rate.is_some_and(|rate| !(0.001..=1e9).contains(&rate)) {
-            wrong.add("max_rate", "must be 0.001 to 1,000,000,000");
-        }
-        let queue = wrong.finish(queue)?;
+        let to = to.and_then(|to| check::queue_in(&mut checks, "to_queue", to));
+        check::rate(&mut checks, "max_rate", request.max_rate);
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::ADMINISTER, &queue)?;
         if let Some(to) = &to {
             allow::check(&caller, allow::SEND, to)?;
@@ -205,16 +196,16 @@ impl<E: QueueEngine> Queues for Handlers<E> {
         request: Request<pb::DeleteDeadLettersRequest>,
     ) -> Result<Response<pb::DeleteDeadLettersResponse>, Status> {
         let (caller, request) = allow::caller(request)?;
-        let mut wrong = Violations::default();
-        let queue = check::queue_in(&mut wrong, "queue", &request.queue);
-        if request.message_ids.len() > check::MAX_ITEMS {
-            wrong.add_as("TOO_MANY_ITEMS", "message_ids", "must be 1,000 at most");
-        }
+        let mut checks = check::begin();
+        let queue = check::queue_in(&mut checks, "queue", &request.queue);
         let named = !request.message_ids.is_empty();
+        if named {
+            checks.length("message_ids", request.message_ids.len(), MAX_ITEMS);
+        }
         let most = request.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        let ids = request.message_ids.iter().take(check::MAX_ITEMS);
-        let ids = ids.filter_map(|id| check::message_id(&mut wrong, id)).take(most).collect();
-        let queue = wrong.finish(queue)?;
+        let ids = request.message_ids.iter().take(MAX_ITEMS);
+        let ids = ids.filter_map(|id| check::message_id(&mut checks, id)).take(most).collect();
+        let queue = checks.done(queue)?;
         allow::check(&caller, allow::ADMINISTER, &queue)?;
         let which =
             if named { DeadSelection::Ids(ids) } else { DeadSelection::Oldest(request.limit) };

@@ -41,7 +41,7 @@ pub fn of(engine_error: &QueueError) -> RpcError {
         )
         .fact("queue", queue),
         QueueError::BadSettings { field, problem } => {
-            invalid(vec![(format!("settings.{field}"), (*problem).to_owned())])
+            RpcError::wrong(DOMAIN, format!("settings.{field}"), *problem)
         }
         QueueError::IdReused { index } => error(
             Code::AlreadyExists,
@@ -131,20 +131,4 @@ fn unavailable(durability: Durability) -> &'static str {
         }
         Durability::Replicated => "no replicas are configured (--redis-min-replicas)",
     }
-}
-
-/// A request with fields that are wrong.
-pub fn invalid(violations: Vec<(String, String)>) -> RpcError {
-    invalid_as("INVALID_ARGUMENT", violations)
-}
-
-/// As [`invalid`], with a reason of its own.
-pub fn invalid_as(reason: &'static str, violations: Vec<(String, String)>) -> RpcError {
-    let message = match violations.first() {
-        Some((field, problem)) => format!("{field} {problem}"),
-        None => "the request is wrong".to_owned(),
-    };
-    let mut rpc = error(Code::InvalidArgument, reason, message);
-    rpc.violations = violations;
-    rpc
 }

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// The shortest lease.
 pub const MIN_LEASE: Duration = SECOND;
-/// The longest lease, backoff and nack delay.
-pub const MAX_LEASE: Duration = Duration::from_secs(12 * 3_600);
 /// The longest delay, time to live and retention.
 pub const MAX_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
@@ -58,7 +54,7 @@ impl Default for QueueSettings {
     }
 }
 
-/// What a request says about settings: what is `None` stays as it is.
+/// What a request says about settings, each in its range: what is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettingsChange {
     /// See [`QueueSettings::lease`].
@@ -85,53 +81,10 @@ pub struct SettingsChange {
     pub max_rate: Option<f64>,
 }
 
-/// A setting that is out of range: its name in the API, and what it must be.
+/// A setting that does not fit the others: its name in the API, and what it must be.
 pub type Problem = (&'static str, &'static str);
 
 impl SettingsChange {
-    /// Everything that is out of range by itself.
-    #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let within = |value: Option<Duration>, least: Duration, most: Duration| {
-            value.is_none_or(|value| (least..=most).contains(&value))
-        };
-        let zero = Duration::ZERO;
-        let retention = self.message_retention;
-        let checks = [
-            (within(self.lease, MIN_LEASE, MAX_LEASE), "lease", "must be 1 s to 12 h"),
-            (
-                self.max_attempts.is_none_or(|n| (1..=1_000).contains(&n)),
-                "max_attempts",
-                "must be 1 to 1,000",
-            ),
-            (
-                within(self.backoff_initial, zero, MAX_LEASE),
-                "retry_backoff.initial",
-                "must be 0 to 12 h",
-            ),
-            (within(self.backoff_max, zero, MAX_LEASE), "retry_backoff.max", "must be 0 to 12 h"),
-            (
-                self.backoff_multiplier.is_none_or(|n| (1.0..=10.0).contains(&n)),
-                "retry_backoff.multiplier",
-                "must be 1 to 10",
-            ),
-            (
-                retention == Some(zero) || within(retention, SECOND, MAX_KEPT),
-                "message_retention",
-                "must be 1 s to 90 days, or 0 for ever",
-            ),
-            (within(self.dedup_window, zero, DAY), "dedup_window", "must be 0 to 24 h"),
-            (within(self.reply_retention, SECOND, DAY), "reply_retention", "must be 1 s to 24 h"),
-            (
-                self.max_rate.is_none_or(|rate| rate == 0.0 || (0.001..=1e9).contains(&rate)),
-                "max_rate",
-                "must be 0.001 to 1,000,000,000, or 0 for no limit",
-            ),
-        ];
-        let wrong = checks.into_iter().filter(|(good, ..)| !good);
-        wrong.map(|(_, field, rule)| (field, rule)).collect()
-    }
-
     /// The settings after the change.
     ///
     /// # Errors
@@ -160,7 +113,7 @@ impl SettingsChange {
                 return Err(("retry_backoff.max", "must be at least retry_backoff.initial"));
             }
             // Only the first wait was named, and it is above the default's longest.
-            settings.backoff_max = settings.backoff_initial.min(12 * HOUR);
+            settings.backoff_max = settings.backoff_initial;
         }
         Ok(settings)
     }
@@ -182,17 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_checked_by_name() {
-        let wrong = SettingsChange {
-            lease: Some(Duration::from_millis(999)),
-            backoff_multiplier: Some(f64::NAN),
-            max_attempts: Some(0),
-            ..Default::default()
-        };
-        let fields: Vec<_> = wrong.problems().into_iter().map(|(field, _)| field).collect();
-        assert_eq!(fields, ["lease", "max_attempts", "retry_backoff.multiplier"]);
+    fn a_longest_wait_below_the_first_is_refused() {
         let contradiction = SettingsChange {
-            backoff_initial: Some(HOUR),
+            backoff_initial: Some(Duration::from_secs(3_600)),
             backoff_max: Some(SECOND),
             ..Default::default()
         };

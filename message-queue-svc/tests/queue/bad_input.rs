@@ -102,6 +102,17 @@ async fn every_field_of_a_send_is_checked() {
 }
 
 #[tokio::test]
+async fn a_request_with_very_much_wrong_is_answered_like_any_other() {
+    let (_redis, mut service) = start().await;
+    let mut wrong = outgoing("x");
+    wrong.message.as_mut().unwrap().r#type.clear();
+    let refused = service.try_send("q", vec![wrong; 1_000]).await.unwrap_err();
+    named(&refused, "messages[0].message.type", "INVALID_ARGUMENT");
+    let told = ErrorFacts::of(&refused).unwrap().violations.len();
+    assert!((1..=20).contains(&told), "{told} fields are named");
+}
+
+#[tokio::test]
 async fn every_field_of_the_other_calls_is_checked() {
     let (_redis, mut service) = start().await;
     let receive = |change: fn(&mut pb::ReceiveRequest)| {
