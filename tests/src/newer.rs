@@ -6,13 +6,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
+use svc_runtime::raw::{self, Raw};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::{Body as HttpBody, BoxFuture, Service, StdError, http};
 use tonic::server::StreamingService;
@@ -110,9 +110,7 @@ impl StreamingService<Bytes> for Call {
             let requests = requests.filter_map(async |request| Some(with_a_field(request.ok()?)));
             let mut request = Request::new(requests);
             *request.metadata_mut() = metadata;
-            let mut client = tonic::client::Grpc::new(channel);
-            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-            let answers = client.streaming(request, path.clone(), Raw).await?.into_inner();
+            let answers = raw::open(&channel, path.path(), request).await?;
             let is = |calls: &[&str]| calls.iter().any(|call| path.path().ends_with(call));
             let first = is(&OF_MANY_KINDS).then(|| Ok(with_a_field(Bytes::new())));
             let later = answers.map(move |answer| Ok(later(path.path(), answer?)));
@@ -159,42 +157,4 @@ fn with_a_field_inside(message: &Bytes) -> Option<Bytes> {
     encode_varint(u64::try_from(inside.len()).ok()?, &mut message);
     message.put(inside);
     Some(message.freeze())
-}
-
-/// Messages as they are encoded.
-#[derive(Clone, Copy, Debug)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }

@@ -11,6 +11,8 @@ pub mod incoming;
 pub mod lane;
 pub mod names;
 pub mod problem;
+#[cfg(feature = "test-util")]
+pub mod raw;
 pub mod rpc_error;
 pub mod serve;
 pub mod shutdown;

@@ -6,6 +6,7 @@ mod table;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -20,11 +21,11 @@ use guarded::{CALLERS, Guarded, RULES, by};
 use table::request_of;
 
 /// The error of an answer: how the call ended, or its only item.
-fn refusal(method: &str, (first, ended): (Option<Vec<u8>>, Status)) -> Status {
+fn refusal(method: &str, (first, ended): (Option<Bytes>, Status)) -> Status {
     if method != "SendStream" || ended.code() != Code::Ok {
         return ended;
     }
-    let answer = pb::SendStreamResponse::decode(&first.unwrap()[..]).unwrap();
+    let answer = pb::SendStreamResponse::decode(first.unwrap()).unwrap();
     match answer.result.unwrap() {
         pb::send_stream_response::Result::Sent(_) => ended,
         pb::send_stream_response::Result::Error(error) => {

@@ -122,6 +122,16 @@ impl Instance {
             other => bail!("CLIENT LIST answered {other:?}"),
         }
     }
+
+    /// How many channels of Redis the service listens to.
+    ///
+    /// # Errors
+    /// When Redis doesn't tell.
+    pub fn listening(&self) -> anyhow::Result<usize> {
+        let info = self.redis.cli(&["INFO", "stats"]);
+        let channels = info.lines().find_map(|line| line.strip_prefix("pubsub_channels:"));
+        Ok(channels.context("no pubsub_channels")?.trim().parse()?)
+    }
 }
 
 /// Two that take turns: while one is measured the other one does nothing.

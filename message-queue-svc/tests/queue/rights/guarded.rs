@@ -1,12 +1,11 @@
 //! A service that asks who calls, and calls of any kind by any caller.
 
-use bytes::{Buf as _, BufMut as _};
+use bytes::Bytes;
 use futures::stream;
 use proto::messagequeue::v1 as pb;
 use redis_link::test_util::PrivateRedis;
+use svc_runtime::raw;
 use tempfile::TempDir;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -92,18 +91,10 @@ impl Guarded {
     }
 
     /// Makes a call of any kind, and answers what came first and how it ended.
-    pub async fn call(
-        &self,
-        caller: &str,
-        path: &str,
-        request: &[u8],
-    ) -> (Option<Vec<u8>>, Status) {
-        let mut client = tonic::client::Grpc::new(self.service.channel.clone());
-        client.ready().await.unwrap();
-        let requests = by(caller, stream::iter([request.to_vec()]));
-        let path = PathAndQuery::try_from(path).unwrap();
+    pub async fn call(&self, caller: &str, path: &str, request: &[u8]) -> (Option<Bytes>, Status) {
+        let requests = by(caller, stream::iter([Bytes::copy_from_slice(request)]));
         let ended = async {
-            let mut answers = client.streaming(requests, path, Raw).await?.into_inner();
+            let mut answers = raw::open(&self.service.channel, path, requests).await?;
             let mut first = None;
             while let Some(answer) = answers.message().await? {
                 first.get_or_insert(answer);
@@ -126,43 +117,4 @@ pub fn by<T>(caller: &str, message: T) -> Request<T> {
     let token = format!("Bearer {}", secret(caller)).parse().unwrap();
     request.metadata_mut().insert("authorization", token);
     request
-}
-
-/// Messages as they are.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let mut item = vec![0; buffer.remaining()];
-        buffer.copy_to_slice(&mut item);
-        Ok(Some(item))
-    }
 }
