@@ -49,6 +49,7 @@ async fn idle(effort: Effort) -> anyhow::Result<Found> {
         polling.spawn(poll(Arc::clone(&service), n, got.clone()));
     }
     let began = Instant::now();
+    // Redis tells nobody when its channels become more: it has to be asked.
     while service.listening()? < polls {
         anyhow::ensure!(began.elapsed() < LISTENING_LIMIT, "not all listen");
         tokio::time::sleep(Duration::from_millis(50)).await;
