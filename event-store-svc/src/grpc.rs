@@ -1,6 +1,6 @@
 //! The gRPC side: thin handlers over the [`Store`](crate::store::Store). `check` turns requests
-//! into the domain's types and says what is wrong with them (`malformed` of those that cannot even be
-//! read), `allow` whether they may be made, `convert` turns answers back, `status` maps errors. Nothing else names a status.
+//! into the domain's types and says what is wrong with them, `allow` whether they may be made,
+//! `convert` turns answers back, `status` maps errors. Nothing else names a status.
 
 mod allow;
 pub(crate) mod check;
@@ -10,7 +10,6 @@ mod convert;
 mod elsewhere;
 mod event_store;
 mod groups_check;
-mod malformed;
 pub(crate) mod paging;
 mod status;
 mod subscribe;
@@ -21,6 +20,7 @@ use std::sync::Arc;
 use proto::server::eventstore::v1::consumer_groups_server::ConsumerGroupsServer;
 use proto::server::eventstore::v1::event_store_server::EventStoreServer;
 use proto::server::eventstore::v1::topics_server::TopicsServer;
+use svc_runtime::malformed;
 use svc_runtime::shutdown::Shutdown;
 use tonic::service::{LayerExt as _, Routes, RoutesBuilder};
 use tower::util::MapResponseLayer;
@@ -74,7 +74,8 @@ pub fn routes<S: Store>(
     let handlers = Handlers { store, limits, figures, shutdown, elsewhere: Elsewhere::default() };
     let size = limits.max_request_bytes;
     let mut routes = Routes::builder();
-    let explained = MapResponseLayer::new(malformed::explain_answer);
+    let explained =
+        MapResponseLayer::new(|answer| malformed::explain_answer(status::DOMAIN, answer));
     routes
         .add_service(
             explained.named_layer(

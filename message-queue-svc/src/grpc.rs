@@ -15,8 +15,10 @@ mod status;
 
 use proto::server::messagequeue::v1::message_queue_server::MessageQueueServer;
 use proto::server::messagequeue::v1::queues_server::QueuesServer;
+use svc_runtime::malformed;
 use svc_runtime::shutdown::Shutdown;
-use tonic::service::{Routes, RoutesBuilder};
+use tonic::service::{LayerExt as _, Routes, RoutesBuilder};
+use tower::util::MapResponseLayer;
 
 use crate::queue::QueueEngine;
 
@@ -47,16 +49,22 @@ pub fn routes<E: QueueEngine>(engine: E, limits: Limits, shutdown: &Shutdown) ->
     let handlers = Handlers { engine, limits, held, shutdown: shutdown.clone() };
     let size = limits.max_request_bytes;
     let mut routes = Routes::builder();
+    let explained =
+        MapResponseLayer::new(|answer| malformed::explain_answer(status::DOMAIN, answer));
     routes
         .add_service(
-            MessageQueueServer::new(handlers.clone())
-                .max_decoding_message_size(size)
-                .max_encoding_message_size(usize::MAX),
+            explained.named_layer(
+                MessageQueueServer::new(handlers.clone())
+                    .max_decoding_message_size(size)
+                    .max_encoding_message_size(usize::MAX),
+            ),
         )
         .add_service(
-            QueuesServer::new(handlers)
-                .max_decoding_message_size(size)
-                .max_encoding_message_size(usize::MAX),
+            explained.named_layer(
+                QueuesServer::new(handlers)
+                    .max_decoding_message_size(size)
+                    .max_encoding_message_size(usize::MAX),
+            ),
         );
     routes
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod health;
 pub mod incoming;
 pub mod lane;
+pub mod malformed;
 pub mod names;
 pub mod problem;
 #[cfg(feature = "test-util")]

@@ -16,7 +16,7 @@ use super::allow::Allowed as _;
 use super::check::{self, EventChecks as _};
 use super::consumer_groups::is_settled;
 use super::groups_check::{self, Receipts};
-use super::{Handlers, convert, malformed};
+use super::{Handlers, convert, status};
 use crate::error::StoreError;
 use crate::figures;
 use crate::model::{Delivery, Name, Receipt, Settle};
@@ -106,7 +106,7 @@ pub async fn consume<S: Store>(
     caller: Caller,
     mut requests: Streaming<pb::ConsumeRequest>,
 ) -> Result<Response<BoxStream<'static, Result<pb::ConsumeResponse, Status>>>, Status> {
-    let open = open(requests.message().await.map_err(malformed::explain)?)?;
+    let open = open(requests.message().await.map_err(status::unread)?)?;
     caller.may(Right::Consume, &open.topic)?;
     let settings = handlers.store.get_group(&open.topic, &open.group).await?.settings;
     let credit = open.max_in_flight.unwrap_or(settings.max_in_flight);
@@ -147,7 +147,7 @@ pub async fn consume<S: Store>(
                         yield pb::ConsumeResponse { message: Some(Answer::Outcome(outcome)) };
                     }
                 }
-                Step::Said(request) => match request.map_err(malformed::explain)? {
+                Step::Said(request) => match request.map_err(status::unread)? {
                     Some(request) => {
                         caller.may(Right::Consume, &open.topic)?;
                         let (receipts, settle) = said(request, &open)?;

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::allow::{Allowed as _, asked};
 use super::check::{self, EventChecks as _};
-use super::{Handlers, convert, malformed, subscribe};
+use super::{Handlers, convert, status, subscribe};
 use crate::error::StoreError;
 use crate::model::{Append, AppendOrder};
 use crate::store::{Read, Snapshot, Store, SubjectItem};
@@ -66,7 +66,7 @@ impl<S: Store> EventStore for Handlers<S> {
                 match step {
                     AppendStep::Answer(answer) => yield answer?,
                     AppendStep::Request(Some(request)) => {
-                        let request = request.map_err(malformed::explain)?;
+                        let request = request.map_err(status::unread)?;
                         if request.durability != durability {
                             // Those of another durability do not wait for each other by themselves.
                             while let Some(answer) = under_way.next().await {
@@ -272,7 +272,7 @@ impl<S: Store> Handlers<S> {
                         order.end();
                         return Err(error);
                     }
-                    Err(error) => Answer::Error(super::status::of(&error).into()),
+                    Err(error) => Answer::Error(status::of(&error).into()),
                 },
                 Err(refused) => Answer::Error(refused.into()),
             };

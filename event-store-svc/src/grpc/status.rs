@@ -1,7 +1,8 @@
 //! Errors of the store as clients see them: the one place that maps them.
 
+use svc_runtime::malformed;
 use svc_runtime::rpc_error::RpcError;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::error::StoreError;
 use crate::model::Durability;
@@ -12,6 +13,11 @@ pub const DOMAIN: &str = "eventstore.v1";
 /// Begins an error of this service.
 pub fn error(code: Code, reason: &'static str, message: impl Into<String>) -> RpcError {
     RpcError::new(code, reason, DOMAIN, message)
+}
+
+/// What to say of a request of a stream that could not be read.
+pub fn unread(refused: Status) -> Status {
+    malformed::explain(DOMAIN, refused)
 }
 
 /// Maps an error to what a client gets.
@@ -160,7 +166,7 @@ pub fn of(error_of_store: &StoreError) -> RpcError {
     }
 }
 
-impl From<StoreError> for tonic::Status {
+impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         of(&error).into()
     }

@@ -11,6 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use proto::server::messagequeue::v1 as pb;
 use proto::server::messagequeue::v1::consume_response::Message as Said;
 use svc_runtime::checks::{Checks, MAX_ITEMS, MAX_LEASE};
+use svc_runtime::malformed;
 use svc_runtime::rpc_error::RpcError;
 use svc_runtime::shutdown::Shutdown;
 use svc_security::Caller;
@@ -91,7 +92,8 @@ fn open(
     first: Result<Option<pb::ConsumeRequest>, Status>,
     caller: &Caller,
 ) -> Result<Opened, Ended> {
-    let Ok(Some(first)) = first else { return Err(None) };
+    let first = first.map_err(|broken| malformed::refused(status::DOMAIN, &broken))?;
+    let Some(first) = first else { return Err(None) };
     let mut checks = check::begin();
     let Some(pb::consume_request::Message::Open(open)) = first.message else {
         checks.wrong("message", "the first message must be open");
@@ -250,7 +252,7 @@ impl<E: QueueEngine> Session<E> {
                     Ok(Some(request)) => self.settle(request).map_err(Some)?,
                     // The client is done: answer what it said last.
                     Ok(None) => { self.reading = false; self.next = None; }
-                    Err(_) => return Err(None),
+                    Err(broken) => return Err(malformed::refused(status::DOMAIN, &broken)),
                 }
                 return Ok(None);
             }

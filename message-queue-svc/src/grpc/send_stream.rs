@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use proto::server::messagequeue::v1 as pb;
+use svc_runtime::malformed;
 use svc_runtime::rpc_error::RpcError;
 use svc_security::Caller;
 use tonic::{Status, Streaming};
@@ -53,7 +54,9 @@ async fn submit<E: QueueEngine>(
     let (handlers, caller) = &*shared;
     let request = match request {
         Ok(request) => request,
-        Err(broken) => return Box::pin(ready(Err(broken))),
+        Err(broken) => {
+            return Box::pin(ready(Err(malformed::explain(status::DOMAIN, broken))));
+        }
     };
     match admit(handlers, caller, is_first, request) {
         Ok(CheckedSend { queue, messages, durability }) => {

@@ -1,9 +1,13 @@
 //! Bad input: each field that is wrong is named, and nothing is written.
 
+use bytes::Bytes;
+use futures::stream;
 use proto::messagequeue::v1 as pb;
+use svc_runtime::raw;
 use svc_runtime::rpc_error::ErrorFacts;
 use tonic::{Code, Status};
 
+use crate::rights::methods;
 use crate::support::*;
 
 fn named(status: &Status, field: &str, reason: &str) {
@@ -110,6 +114,32 @@ async fn a_request_with_very_much_wrong_is_answered_like_any_other() {
     named(&refused, "messages[0].message.type", "INVALID_ARGUMENT");
     let told = ErrorFacts::of(&refused).unwrap().violations.len();
     assert!((1..=20).contains(&told), "{told} fields are named");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_refused() {
+    let (redis, mut service) = start().await;
+    let send = async |path: &str, bytes: Bytes| {
+        let mut answers = raw::open(&service.channel, path, stream::iter([bytes])).await?;
+        answers.message().await
+    };
+    for (_, path) in methods() {
+        for broken in [&b"\xff"[..], b"\x0a\x05a", b"\x0f", b"\x0a\xff\xff\xff\xff\xff\xff\xff"] {
+            let refused = send(&path, Bytes::from_static(broken)).await.expect_err(&path);
+            assert_eq!(refused.code(), Code::InvalidArgument, "{path}: {refused:?}");
+            assert_eq!(reason(&refused), "INVALID_ARGUMENT", "{path}");
+        }
+    }
+    for path in ["MessageQueue/Send", "MessageQueue/SendStream", "Queues/GetQueue"] {
+        let path = format!("/messagequeue.v1.{path}");
+        let refused = send(&path, Bytes::from_static(b"\x0a\x01\xff")).await.unwrap_err();
+        named(&refused, "queue", "INVALID_ARGUMENT");
+    }
+    let huge = Bytes::from(vec![0; (64 << 20) + 1]);
+    let refused = send("/messagequeue.v1.Queues/GetQueue", huge).await.unwrap_err();
+    assert_eq!(reason(&refused), "TOO_MANY_ITEMS");
+    assert_eq!(redis.cli(&["KEYS", "mq:{*"]), "", "nothing was written");
+    service.send("q", vec![outgoing("fine")]).await;
 }
 
 #[tokio::test]

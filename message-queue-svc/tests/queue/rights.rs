@@ -34,7 +34,8 @@ fn refusal(method: &str, (first, ended): (Option<Bytes>, Status)) -> Status {
     }
 }
 
-fn methods() -> Vec<(String, String)> {
+/// Every method of the package, and its path.
+pub fn methods() -> Vec<(String, String)> {
     let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
     let files = set.file.into_iter().filter(|file| file.package() == "messagequeue.v1");
     let services = files.flat_map(|file| file.service);
