@@ -1,8 +1,9 @@
 //! Lanes: concurrent work on one key (a topic, a queue) shares a round trip.
 //!
 //! A lane takes whatever is waiting, up to a number of items and a weight in bytes, runs it as one
-//! batch and answers each caller. While batches are under way the next one gathers, so nothing
-//! ever waits on a timer: an idle lane runs a lone item at once, a busy one runs large batches.
+//! batch and answers each caller. While batches are under way the next one gathers, and an idle lane
+//! takes with its first item those whose tasks are ready to run. So nothing ever waits on a timer: a
+//! lone item is run at once, a busy lane runs large batches, and a burst is one from its first item.
 //! The input of a lane is bounded, and a lane without work is none.
 
 mod meter;
@@ -10,9 +11,10 @@ mod place;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -212,8 +214,8 @@ impl<W: LaneWork> Lanes<W> {
         Self { shared: Arc::new(Shared { work, lanes: DashMap::new(), options, meter }) }
     }
 
-    /// Submits and waits for the answer. An idle lane runs the item at once, on the caller's task:
-    /// without a detour, a lone call is as fast as it would be without lanes.
+    /// Submits and waits for the answer. An idle lane runs a lone item at once, on the caller's task:
+    /// without a detour, it is as fast as it would be without lanes.
     ///
     /// # Errors
     /// [`LaneError::Full`] at once when too much is waiting, [`LaneError::Lost`].
@@ -235,7 +237,17 @@ impl<W: LaneWork> Lanes<W> {
                 pending.answer().await
             }
             Err(item) => {
-                let place = Place { shared: self.shared.clone(), key: key.clone(), began: true };
+                let shared = self.shared.clone();
+                let mut place = Place { shared, key: key.clone(), began: true };
+                others_turn().await;
+                let item = match self.shared.alone(key, item) {
+                    Ok(item) => item,
+                    Err(pending) => {
+                        place.began = false;
+                        tokio::spawn(place.serve());
+                        return pending.answer().await;
+                    }
+                };
                 self.shared.meter.batch(W::count(&item), Duration::ZERO);
                 // Boxed: most callers wait for a batch, and need not carry what runs one.
                 let answers = Box::pin(place.shared.work.run(key, vec![item])).await;
@@ -290,6 +302,19 @@ impl<W: LaneWork> Shared<W> {
         (Pending(pending), start)
     }
 
+    /// Gives an item back if nobody waits to share its batch; otherwise it is the first of those that
+    /// wait.
+    fn alone(&self, key: &W::Key, item: W::Item) -> Result<W::Item, Pending<W::Answer>> {
+        let Some(mut lane) = self.lanes.get_mut(key) else { return Ok(item) };
+        if lane.queue.is_empty() {
+            return Ok(item);
+        }
+        let (answer, pending) = oneshot::channel();
+        lane.waiting += W::count(&item);
+        lane.queue.push_front(Queued { item, answer });
+        Err(Pending(pending))
+    }
+
     /// Starts a place. Never while a lane is held: a runtime that shuts down drops what is spawned
     /// at once, and a place that is dropped looks at its lane.
     fn start_if(self: &Arc<Self>, start: bool, key: &W::Key) {
@@ -322,6 +347,20 @@ impl<W: LaneWork> Shared<W> {
         lane.room.notify_waiters();
         batch
     }
+}
+
+/// Lets the tasks go first that are ready to run: what came in one read of a socket comes to the lane
+/// one task after the other. Where there are none it takes no time.
+async fn others_turn() {
+    let mut had = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut had, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

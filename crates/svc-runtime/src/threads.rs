@@ -14,6 +14,10 @@ pub const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 /// quarter goes into waking each other, taking each other's tasks and waiting for a connection that
 /// the other one has (see docs/benchmarks.md). The other cores have Redis and the clients to run.
 ///
+/// One thread takes tasks in turn, where several let the task that was woken last go first: then the
+/// connection writes each answer of a batch by itself, as soon as it is made. In turn it comes after
+/// them and writes them together, which takes the service an eighth less of the processor.
+///
 /// # Errors
 /// When the system gives no threads.
 pub fn runtime() -> io::Result<Runtime> {

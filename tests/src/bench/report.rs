@@ -139,7 +139,11 @@ impl Report {
             };
             let used: Vec<_> = processor.cores.iter().map(us).collect();
             let idle = processor.idle * 100.0;
-            let _ = write!(line, "  [{}; idle {idle:.0} %]", used.join(", "));
+            let _ = write!(line, "  [{}; idle {idle:.0} %", used.join(", "));
+            if processor.scripts > 0.0 {
+                let _ = write!(line, "; {:.3} scripts", processor.scripts / per_second);
+            }
+            line.push(']');
         }
         line
     }
@@ -199,6 +203,8 @@ impl Report {
                 processor.cores.iter().map(|(name, cores)| (name.clone(), json!(us(*cores))));
             value["processor_us"] = Value::Object(used.collect());
             value["idle"] = json!((processor.idle * 100.0).round() / 100.0);
+            let scripts = processor.scripts / row.measured.per_second;
+            value["scripts"] = json!((scripts * 1e4).round() / 1e4);
         }
         value
     }

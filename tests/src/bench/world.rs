@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 use proto::eventstore::v1::consumer_groups_client::ConsumerGroupsClient;
 use proto::eventstore::v1::event_store_client::EventStoreClient;
 use proto::messagequeue::v1::message_queue_client::MessageQueueClient;
-use redis_link::Link;
 use redis_link::test_util::PrivateRedis;
+use redis_link::{Link, cmd, values};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -108,6 +108,19 @@ impl World {
     #[must_use]
     pub fn bare(&self, worker: usize) -> BareClient<Channel> {
         BareClient::new(self.bare[worker % CHANNELS].clone())
+    }
+
+    /// How many scripts Redis has run.
+    ///
+    /// # Errors
+    /// When Redis doesn't tell.
+    pub async fn scripts(&self) -> anyhow::Result<f64> {
+        let mut info = cmd("INFO");
+        info.arg("commandstats");
+        let info = values::text(self.raw.query(&info).await?)?;
+        let calls = info.lines().filter_map(|line| line.strip_prefix("cmdstat_eval"));
+        let calls = calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next());
+        Ok(calls.map(str::parse::<f64>).sum::<Result<f64, _>>()?)
     }
 
     /// Seconds that each process has computed, the load first.

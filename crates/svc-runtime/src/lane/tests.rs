@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::task::Poll;
 
 use super::*;
 
@@ -55,6 +54,33 @@ async fn work_gathers_while_batches_are_under_way() {
     assert_eq!(answers, [1, 2, 3, 4, 5, 11, 1]);
     let batches = echo.batches.lock().unwrap().clone();
     assert_eq!(batches, [vec![1], vec![2, 3, 4], vec![5], vec![11], vec![1]]);
+}
+
+#[tokio::test]
+async fn a_burst_is_one_batch() {
+    let (echo, lanes) = lanes(LaneOptions { depth: 1, ..Default::default() });
+    echo.gate.add_permits(100);
+    let burst = [1, 2, 3, 4, 5].map(|item| {
+        let lanes = lanes.clone();
+        tokio::spawn(async move { lanes.run(&"a", item).await })
+    });
+    for (item, answer) in (1..).zip(burst) {
+        assert_eq!(answer.await.unwrap(), Ok(item));
+    }
+    assert_eq!(*echo.batches.lock().unwrap(), [vec![1, 2, 3, 4, 5]]);
+    assert!(lanes.is_empty());
+}
+
+#[tokio::test]
+async fn the_first_of_a_burst_may_go_away() {
+    let (echo, lanes) = lanes(LaneOptions { depth: 1, ..Default::default() });
+    echo.gate.add_permits(100);
+    let mut first = Box::pin(lanes.run(&"a", 1));
+    assert!(futures::poll!(&mut first).is_pending());
+    let second = lanes.submit(&"a", 2).await;
+    drop(first);
+    assert_eq!(second.answer().await, Ok(2));
+    assert_eq!(*echo.batches.lock().unwrap(), [vec![2]]);
 }
 
 #[tokio::test]

@@ -9,8 +9,13 @@ const CYCLES: &str = "SendStream, Consume, ack: full cycles";
 
 pub fn rows() -> Vec<Spec> {
     vec![
-        Spec::new(RAW_CYCLES, 1, |world, effort| queue_limit::cycles(world, 1, effort)),
-        Spec::new(RAW_CYCLES, 4, |world, effort| queue_limit::cycles(world, 4, effort)),
+        Spec::new(RAW_CYCLES, 1, |world, effort| queue_limit::cycles(world, 100, 1, effort)),
+        Spec::new(RAW_CYCLES, 4, |world, effort| queue_limit::cycles(world, 100, 4, effort)),
+        Spec::new("limit: raw loop of send, take, ack by 25", 4, |world, effort| {
+            queue_limit::cycles(world, 25, 4, effort)
+        }),
+        Spec::new("limit: raw scripts of a Call, both", 1, queue_limit::call_and_reply)
+            .with_processor(),
         Spec::new(CYCLES, 4, |world, effort| queue_stream::cycles(world, 1, effort))
             .rate(0.75, RAW_CYCLES, 1)
             .with_processor(),
