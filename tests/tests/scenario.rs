@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain_svcs::scenario::{Options, play};
+use domain_svcs::scenario::{Options, Played, ScenarioError, play};
 use system_tests::quiet;
 use system_tests::system::System;
 use system_tests::topology::{GATEWAY, WORKERS};
-use system_tests::watch;
+use system_tests::watch::until;
+use tokio::sync::watch::{self, Receiver};
+use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const CRM: &str = "crm-service";
@@ -21,6 +23,17 @@ fn options(system: &System, mails: bool) -> Options {
     Options { url: system.url(GATEWAY).unwrap(), patience: PATIENCE, mails, ..Options::default() }
 }
 
+/// Plays it meanwhile, and counts its steps.
+fn playing(system: &System) -> (JoinHandle<Result<Played, ScenarioError>>, Receiver<usize>) {
+    let (told, steps) = watch::channel(0);
+    let options = options(system, true);
+    let progress = move |step: &str| {
+        eprintln!("{step}");
+        told.send_modify(|steps| *steps += 1);
+    };
+    (tokio::spawn(async move { play(&options, progress).await }), steps)
+}
+
 async fn mails(system: &System) -> usize {
     let mails = system.rest().unwrap().get("/mails/sent").await.unwrap();
     mails.as_array().unwrap().len()
@@ -29,7 +42,7 @@ async fn mails(system: &System) -> usize {
 /// Waits until every group and queue is done, so that nothing more can come.
 async fn done(system: &System) {
     let clients = system.clients().unwrap();
-    watch::until("everything to be done", PATIENCE, || quiet::check(&clients)).await.unwrap();
+    until("everything to be done", PATIENCE, || quiet::check(&clients)).await.unwrap();
 }
 
 /// The mails as they are in the event store, not in the read model: none is there twice.
@@ -65,7 +78,7 @@ async fn the_crm_misses_nothing_and_writes_nothing_twice() {
     assert_eq!(mails(&system).await, MAILS, "somebody else writes mails");
 
     system.start(CRM).await.unwrap();
-    watch::until("the mails of the second scenario", PATIENCE, || async {
+    until("the mails of the second scenario", PATIENCE, || async {
         let there = mails(&system).await;
         anyhow::ensure!(there >= 2 * MAILS, "{there} mails");
         Ok(())
@@ -79,15 +92,7 @@ async fn the_crm_misses_nothing_and_writes_nothing_twice() {
 #[tokio::test]
 async fn it_goes_on_after_redis_was_killed() {
     let mut system = System::shop().await.unwrap();
-    let (told, mut steps) = tokio::sync::watch::channel(0);
-    let options = options(&system, true);
-    let playing = tokio::spawn(async move {
-        play(&options, move |step| {
-            eprintln!("{step}");
-            told.send_modify(|steps| *steps += 1);
-        })
-        .await
-    });
+    let (playing, mut steps) = playing(&system);
     // In the middle of the carts, and in the middle of the saga.
     for step in [3, 6] {
         steps.wait_for(|done| *done >= step).await.unwrap();
@@ -103,15 +108,7 @@ async fn it_goes_on_after_redis_was_killed() {
 #[tokio::test]
 async fn it_goes_on_after_every_service_was_killed_once() {
     let mut system = System::shop().await.unwrap();
-    let (told, mut steps) = tokio::sync::watch::channel(0);
-    let options = options(&system, true);
-    let playing = tokio::spawn(async move {
-        play(&options, move |step| {
-            eprintln!("{step}");
-            told.send_modify(|steps| *steps += 1);
-        })
-        .await
-    });
+    let (playing, mut steps) = playing(&system);
     steps.wait_for(|done| *done >= 2).await.unwrap();
     for name in WORKERS.into_iter().chain([GATEWAY]) {
         system.kill9(name).await.unwrap();

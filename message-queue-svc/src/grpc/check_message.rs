@@ -8,10 +8,10 @@ use proto::messagequeue::v1 as full;
 use proto::server::messagequeue::v1 as pb;
 use svc_observe::context::{self, TRACEPARENT, TRACESTATE};
 use svc_runtime::checks::Checks;
+use svc_runtime::names;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::message::Dedup;
-use crate::model::name::is_ordering_key;
 use crate::model::settings::MAX_KEPT;
 use crate::model::{Outgoing, Priority};
 
@@ -64,9 +64,8 @@ pub fn outgoing(
         Duration::from_millis(1)..=MAX_KEPT,
     );
     let ordering_key = outgoing.ordering_key;
-    if ordering_key.as_deref().is_some_and(|key| !is_ordering_key(key)) {
-        let rule = "must be 1 to 256 bytes of UTF-8 without control characters";
-        checks.wrong(at("ordering_key"), rule);
+    if ordering_key.as_deref().is_some_and(|key| !names::is_key(key)) {
+        checks.wrong(at("ordering_key"), names::KEY_RULE);
     }
     if outgoing.dedup_key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len())) {
         checks.wrong(at("dedup_key"), "must be 1 to 256 bytes");
