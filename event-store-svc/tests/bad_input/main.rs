@@ -124,3 +124,16 @@ async fn bytes_that_are_no_message_are_refused() {
     assert!(redis.cli(&["KEYS", "*"]).is_empty());
     service.append("t", vec![event("", "s")]).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_with_very_much_wrong_is_answered_like_any_other() {
+    let redis = PrivateRedis::start();
+    let service = Service::start(&redis).await;
+    let mut wrong = event("", "s");
+    // The longest names that an error can have to say, percent by percent.
+    let key = |n: usize| format!("{n:03}-{}", "é".repeat(126));
+    wrong.headers = (0..64).map(|n| (key(n), "x".repeat(4_097))).collect();
+    let status = service.append("t", vec![wrong; 10]).await.unwrap_err();
+    let facts = assert_error(&status, Code::InvalidArgument, "INVALID_ARGUMENT");
+    assert!((1..=20).contains(&facts.violations.len()), "{}", facts.violations.len());
+}
