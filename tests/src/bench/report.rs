@@ -140,8 +140,16 @@ impl Report {
             let used: Vec<_> = processor.cores.iter().map(us).collect();
             let idle = processor.idle * 100.0;
             let _ = write!(line, "  [{}; idle {idle:.0} %", used.join(", "));
-            if processor.scripts > 0.0 {
-                let _ = write!(line, "; {:.3} scripts", processor.scripts / per_second);
+            let scripts = processor.scripts;
+            if scripts.calls >= 1.0 {
+                let (us, commands) = (scripts.us, scripts.commands_us);
+                let _ = write!(
+                    line,
+                    "; {:.3} scripts of {:.1} us, {:.1} us of these in commands",
+                    scripts.calls / per_second,
+                    us / scripts.calls,
+                    commands / scripts.calls
+                );
             }
             line.push(']');
         }
@@ -203,8 +211,13 @@ impl Report {
                 processor.cores.iter().map(|(name, cores)| (name.clone(), json!(us(*cores))));
             value["processor_us"] = Value::Object(used.collect());
             value["idle"] = json!((processor.idle * 100.0).round() / 100.0);
-            let scripts = processor.scripts / row.measured.per_second;
-            value["scripts"] = json!((scripts * 1e4).round() / 1e4);
+            let scripts = processor.scripts;
+            value["scripts"] = json!((scripts.calls / row.measured.per_second * 1e4).round() / 1e4);
+            if scripts.calls >= 1.0 {
+                let us = |all: f64| json!((all / scripts.calls * 10.0).round() / 10.0);
+                value["script_us"] = us(scripts.us);
+                value["script_commands_us"] = us(scripts.commands_us);
+            }
         }
         value
     }

@@ -134,6 +134,12 @@ const RAW_XADD: &str = "limit: raw XADD, one connection";
 /// Name of the row that is the limit of reading from Redis.
 const RAW_XRANGE: &str = "limit: raw XRANGE COUNT 1000, entries";
 
+fn delivery() -> Spec {
+    Spec::new("append to delivery, quiet", 1, latency::append_to_delivery)
+        .median(3.0, ECHO, 1)
+        .beside(bare::DELIVERY)
+}
+
 /// All rows.
 #[must_use]
 pub fn all() -> Vec<Spec> {
@@ -152,8 +158,16 @@ pub fn all() -> Vec<Spec> {
         rows.push(append.rate(ratio, ECHO, in_flight).beside(bare::PUT));
         let send = row("Send", |world, n, effort| Box::pin(unary::send(world, n, effort)));
         rows.push(send.rate(ratio, ECHO, in_flight).beside(bare::PUT));
+        // Next to their limits: what the machine does changes by the minute.
+        match in_flight {
+            1 => {
+                rows.extend([bare::delivery(), delivery(), queue::delivery()]);
+                rows.extend([bare::asks(1), queue::call_scripts(), queue::calls(1)]);
+            }
+            64 => rows.extend([bare::asks(64), queue::calls(64)]),
+            _ => {}
+        }
     }
-    rows.extend([bare::delivery(), bare::asks(1), bare::asks(64)]);
     rows.push(Spec::new(ECHO_BIDI, 4, event_stream::echo));
     rows.extend([
         Spec::new("AppendStream, no ids", 4, event_stream::plain).rate(0.7, RAW_XADD, 512),
@@ -163,9 +177,6 @@ pub fn all() -> Vec<Spec> {
         Spec::new("Read, events", 1, event_stream::read).rate(0.6, RAW_XRANGE, 1),
         Spec::new("Subscribe, 100 subscribers, deliveries", 100, subscribe::fan_out)
             .rate(0.35, ECHO_BIDI, 4),
-        Spec::new("append to delivery, quiet", 1, latency::append_to_delivery)
-            .median(3.0, ECHO, 1)
-            .beside(bare::DELIVERY),
         Spec::new("group Consume and ack, events", 4, group::consume_and_ack)
             .rate(0.4, RAW_XADD, 512),
     ]);

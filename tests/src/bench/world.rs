@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use super::echo::v1::bare_client::BareClient;
 use super::echo::v1::echo_client::EchoClient;
+use super::processor::Scripts;
 use super::raw;
 use crate::health::Probe;
 use crate::ports::Port;
@@ -110,17 +111,14 @@ impl World {
         BareClient::new(self.bare[worker % CHANNELS].clone())
     }
 
-    /// How many scripts Redis has run.
+    /// The scripts that Redis has run.
     ///
     /// # Errors
     /// When Redis doesn't tell.
-    pub async fn scripts(&self) -> anyhow::Result<f64> {
+    pub async fn scripts(&self) -> anyhow::Result<Scripts> {
         let mut info = cmd("INFO");
         info.arg("commandstats");
-        let info = values::text(self.raw.query(&info).await?)?;
-        let calls = info.lines().filter_map(|line| line.strip_prefix("cmdstat_eval"));
-        let calls = calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next());
-        Ok(calls.map(str::parse::<f64>).sum::<Result<f64, _>>()?)
+        Scripts::of(&values::text(self.raw.query(&info).await?)?)
     }
 
     /// Seconds that each process has computed, the load first.

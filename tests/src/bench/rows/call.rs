@@ -19,15 +19,11 @@ use crate::bench::PAYLOAD;
 use crate::bench::load::{Measured, closed_loop};
 use crate::bench::world::World;
 
-pub async fn one(world: Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
-    calls(world, 1, effort).await
-}
-
-pub async fn many(world: Arc<World>, effort: Effort) -> anyhow::Result<Measured> {
-    calls(world, 64, effort).await
-}
-
-async fn calls(world: Arc<World>, in_flight: usize, effort: Effort) -> anyhow::Result<Measured> {
+pub async fn calls(
+    world: Arc<World>,
+    in_flight: usize,
+    effort: Effort,
+) -> anyhow::Result<Measured> {
     let queue = format!("calls-{in_flight}");
     let worker = worker(&world, &queue);
     let outcome = closed_loop(in_flight, effort.time, move |n| {

@@ -14,8 +14,6 @@ pub fn rows() -> Vec<Spec> {
         Spec::new("limit: raw loop of send, take, ack by 25", 4, |world, effort| {
             queue_limit::cycles(world, 25, 4, effort)
         }),
-        Spec::new("limit: raw scripts of a Call, both", 1, queue_limit::call_and_reply)
-            .with_processor(),
         Spec::new(CYCLES, 4, |world, effort| queue_stream::cycles(world, 1, effort))
             .rate(0.75, RAW_CYCLES, 1)
             .with_processor(),
@@ -24,16 +22,27 @@ pub fn rows() -> Vec<Spec> {
         })
         .rate(0.95, CYCLES, 4)
         .with_processor(),
-        Spec::new("Call, a streaming worker", 1, call::one)
-            .median(4.0, ECHO, 1)
-            .beside(bare::ASK)
-            .with_processor(),
-        Spec::new("Call, a streaming worker", 64, call::many)
-            .rate(0.3, ECHO, 64)
-            .beside(bare::ASK)
-            .with_processor(),
-        Spec::new("send to delivery, queue empty", 1, latency::send_to_delivery)
-            .median(3.0, ECHO, 1)
-            .beside(bare::DELIVERY),
     ]
+}
+
+/// From a send until a consumer that waits has the message.
+pub fn delivery() -> Spec {
+    Spec::new("send to delivery, queue empty", 1, latency::send_to_delivery)
+        .median(3.0, ECHO, 1)
+        .beside(bare::DELIVERY)
+}
+
+/// What Redis takes for a Call.
+pub fn call_scripts() -> Spec {
+    Spec::new("limit: raw scripts of a Call, both", 1, queue_limit::call_and_reply).with_processor()
+}
+
+/// So many at once.
+pub fn calls(in_flight: usize) -> Spec {
+    let row = Spec::new("Call, a streaming worker", in_flight, move |world, effort| {
+        call::calls(world, in_flight, effort)
+    });
+    let held =
+        if in_flight == 1 { row.median(4.0, ECHO, 1) } else { row.rate(0.3, ECHO, in_flight) };
+    held.beside(bare::ASK).with_processor()
 }
