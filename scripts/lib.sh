@@ -62,3 +62,14 @@ need_rust() {
   have cargo || fail "cargo is not here: install Rust 1.88 or newer (rustup.rs), then try again"
   have cc || install_package gcc libc6-dev -- "no C linker (cc) is here, and rustc needs one"
 }
+
+# need_space GIB: says at once that the disk is too full for a build from nothing, rather than with
+# whatever the compiler makes of it half an hour later. What was built before needs less.
+need_space() {
+  local target=${CARGO_TARGET_DIR:-target} free
+  [ ! -d "$target/debug" ] || return 0
+  mkdir -p "$target"
+  free=$(($(df -Pk "$target" | awk 'NR == 2 { print $4 }') / 1048576))
+  [ "$free" -ge "$1" ] ||
+    fail "building needs $1 GiB in $(realpath "$target"), and $free are free: make room, or set CARGO_TARGET_DIR to a folder on another disk"
+}

@@ -1,5 +1,5 @@
 //! `scripts/toolchains.sh`: on a machine that has next to nothing it names everything that is
-//! missing, and the commands that install it.
+//! missing, and the commands that install it. And a disk without room is told before a build.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -54,4 +54,26 @@ fn nothing_is_said_where_nothing_is_missing() {
     let output = script().output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn a_disk_without_room_is_told_before_anything_is_built() {
+    let needs = |gib: u64, target: &Path| {
+        let script = format!(". scripts/lib.sh; need_space {gib}");
+        let mut bash = Command::new("bash");
+        bash.args(["-euc", &script]).current_dir(programs::repository());
+        let output = bash.env("CARGO_TARGET_DIR", target).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let target = tempfile::tempdir().unwrap();
+    assert_eq!(needs(0, target.path()), (true, String::new()));
+    // More than any disk has.
+    let (goes_on, said) = needs(1 << 40, target.path());
+    assert!(!goes_on, "{said}");
+    for told in ["GiB", "make room", "CARGO_TARGET_DIR", target.path().to_str().unwrap()] {
+        assert!(said.contains(told), "{told} in {said}");
+    }
+    // What is built already is there.
+    std::fs::create_dir(target.path().join("debug")).unwrap();
+    assert_eq!(needs(1 << 40, target.path()), (true, String::new()));
 }
