@@ -26,7 +26,7 @@ use proto::eventstore::v1::*;
 use rand::Rng as _;
 use redis_link::test_util::PrivateRedis;
 use support::*;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -121,12 +121,14 @@ async fn append(url: String, total: u64, taken: Arc<AtomicU64>, appended: watch:
     }
 }
 
-/// Joins when so many events were acked, somewhere, and sees everything from there once, in order.
+/// Joins when so many events were acked, somewhere, says so, and sees everything from there once, in
+/// order.
 async fn subscribe(
     url: String,
     join_at: u64,
     total: u64,
     mut appended: watch::Receiver<u64>,
+    joined: mpsc::Sender<()>,
 ) -> u64 {
     appended.wait_for(|newest| *newest >= join_at).await.unwrap();
     let channel = svc_runtime::client::channel(&url, 1).unwrap();
@@ -140,48 +142,60 @@ async fn subscribe(
     let topics = vec![TopicStart { topic: "t".into(), start }];
     let request = SubscribeRequest { topics, ..Default::default() };
     let mut stream = EventStoreClient::new(channel).subscribe(request).await.unwrap().into_inner();
+    let mut joined = Some(joined);
     let (mut last, mut position, mut seen) = (exactly.map(|first| first - 1), (0, 0), 0);
     while last.is_none_or(|last| last < total) {
-        let next = tokio::time::timeout(Duration::from_secs(60), stream.message()).await;
-        let message = next.expect("everything arrives in time").unwrap().unwrap().message.unwrap();
-        match message {
-            Message::Event(event) => {
-                match last {
-                    Some(last) => assert_eq!(event.sequence, last + 1, "joined at {join_at}"),
-                    None => assert!(event.sequence > acked, "{} was there before", event.sequence),
+        // Heartbeats come for ever: they do not count.
+        let next = async {
+            loop {
+                let message = stream.message().await.unwrap().unwrap().message.unwrap();
+                match message {
+                    Message::Event(event) => break event,
+                    Message::CaughtUp(_) => drop(joined.take()),
+                    _ => {}
                 }
-                let (ms, n) = event.position.split_once('-').unwrap();
-                let at: (u64, u64) = (ms.parse().unwrap(), n.parse().unwrap());
-                assert!(at > position, "positions go up");
-                (last, position) = (Some(event.sequence), at);
-                seen += 1;
             }
-            // At the very end there may be nothing left to come.
-            Message::CaughtUp(_) if last.is_none() && *appended.borrow() >= total => break,
-            _ => {}
+        };
+        let event = tokio::time::timeout(Duration::from_secs(60), next).await;
+        let event = event.unwrap_or_else(|_| panic!("joined at {join_at}: nothing after {last:?}"));
+        match last {
+            Some(last) => assert_eq!(event.sequence, last + 1, "joined at {join_at}"),
+            None => assert!(event.sequence > acked, "{} was there before", event.sequence),
         }
+        let (ms, n) = event.position.split_once('-').unwrap();
+        let at: (u64, u64) = (ms.parse().unwrap(), n.parse().unwrap());
+        assert!(at > position, "positions go up");
+        (last, position) = (Some(event.sequence), at);
+        seen += 1;
+        joined = None;
     }
     seen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_that_join_at_random_moments_see_everything_once() {
-    let total = std::env::var("EVENTS").map_or(20_000, |text| text.parse().unwrap());
+    let meanwhile = std::env::var("EVENTS").map_or(20_000, |text| text.parse().unwrap());
     let redis = PrivateRedis::start();
     let replicas = [Service::start(&redis).await, Service::start(&redis).await];
     let began = Instant::now();
     let (newest, appended) = watch::channel(0);
+    let (joined, mut all_joined) = mpsc::channel(1);
     let (mut subscribers, mut appenders) = (JoinSet::new(), JoinSet::new());
+    // Those who joined at the end last of all have one more request to see.
+    let total = meanwhile + 10;
     for index in 0..SUBSCRIBERS {
-        let join_at = rand::rng().random_range(0..total);
+        let join_at = rand::rng().random_range(0..meanwhile);
         let url = replicas[index % 2].url.clone();
-        subscribers.spawn(subscribe(url, join_at, total, appended.clone()));
+        subscribers.spawn(subscribe(url, join_at, total, appended.clone(), joined.clone()));
     }
+    drop(joined);
     let taken = Arc::new(AtomicU64::new(0));
     for replica in &replicas {
-        appenders.spawn(append(replica.url.clone(), total, taken.clone(), newest.clone()));
+        appenders.spawn(append(replica.url.clone(), meanwhile, taken.clone(), newest.clone()));
     }
     appenders.join_all().await;
+    assert_eq!(all_joined.recv().await, None, "all have joined");
+    append(replicas[0].url.clone(), total, Arc::new(AtomicU64::new(meanwhile)), newest).await;
     let seen: u64 = subscribers.join_all().await.into_iter().sum();
     assert_eq!(sequences(&replicas[0].read_all("t").await), (1..=total).collect::<Vec<_>>());
     println!(

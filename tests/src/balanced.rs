@@ -3,6 +3,8 @@
 //! `clients/service-config.json` says.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::iter::successors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -105,8 +107,8 @@ impl Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a call, and makes it again when it was refused with UNAVAILABLE. None when it failed all
-    /// the same, which is noted.
+    /// Makes a call, and makes it again when it was refused with UNAVAILABLE, or never left. None when
+    /// it failed all the same, which is noted.
     pub async fn retried<T, Fut>(&self, what: &str, mut call: impl FnMut() -> Fut) -> Option<T>
     where
         Fut: Future<Output = Result<T, Status>>,
@@ -121,6 +123,9 @@ impl Tally {
                     let longest = seen.longest.entry(what.to_owned()).or_default();
                     *longest = began.elapsed().max(*longest);
                     return Some(answer);
+                }
+                Err(status) if never_left(&status) && attempt < ATTEMPTS => {
+                    *self.seen().hidden.entry("never left".to_owned()).or_default() += 1;
                 }
                 Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {
                     *self.seen().hidden.entry(reason_of(&status)).or_default() += 1;
@@ -145,6 +150,20 @@ impl Tally {
         }
         sleep(BACKOFF).await;
     }
+}
+
+/// Whether the call met a connection that its server was just giving up: it was not sent, or as one
+/// that the server said it would not look at. gRPC libraries make such calls again by themselves
+/// ("transparent retries"); tonic leaves that to its user.
+fn never_left(status: &Status) -> bool {
+    let causes = successors(status.source(), |cause| (*cause).source());
+    causes.into_iter().any(|cause| {
+        let unsent = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        let told_to_go = |error: &h2::Error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        };
+        unsent || cause.downcast_ref::<h2::Error>().is_some_and(told_to_go)
+    })
 }
 
 /// The service's reason, or what the transport says.

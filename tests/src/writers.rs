@@ -3,13 +3,13 @@
 //! Each write has an id of its own and is repeated with that id until it is answered: what the
 //! services promise about repeating is then shown by what is found at the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use proto::eventstore::v1::event_store_client::EventStoreClient;
-use proto::messagequeue::v1::message_queue_client::MessageQueueClient;
+use proto::eventstore::v1::{self as eventstore, event_store_client::EventStoreClient};
+use proto::messagequeue::v1::{self as messagequeue, message_queue_client::MessageQueueClient};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
@@ -35,6 +35,41 @@ pub struct Account {
     pub last_ack: Option<Instant>,
 }
 
+/// What was promised, beside what came of it.
+#[derive(Debug)]
+pub struct Verdict {
+    /// How many writes were answered.
+    pub acked: usize,
+    /// Those of them that are not there.
+    pub lost: Vec<String>,
+    /// What is there more than once.
+    pub twice: Vec<String>,
+    /// Failures that the documents allow while Redis is away.
+    pub outages: usize,
+    /// Failures that they don't.
+    pub others: Vec<Failure>,
+}
+
+impl Verdict {
+    /// Whether all that was answered is there, once, and nothing failed otherwise than documented.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.lost.is_empty() && self.twice.is_empty() && self.others.is_empty()
+    }
+}
+
+/// What was answered and is not there, and what is there more than once.
+#[must_use]
+pub fn lost_and_twice(answered: &BTreeSet<String>, found: &[String]) -> (Vec<String>, Vec<String>) {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in found {
+        *times.entry(id).or_default() += 1;
+    }
+    let lost = answered.iter().filter(|id| !times.contains_key(id.as_str())).cloned().collect();
+    let twice = times.iter().filter(|(_, times)| **times > 1);
+    (lost, twice.map(|(id, _)| (*id).to_owned()).collect())
+}
+
 /// A shared account.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(Arc<Mutex<Account>>);
@@ -49,6 +84,21 @@ impl Ledger {
     #[must_use]
     pub fn acked(&self) -> usize {
         self.look(|account| account.acked.len())
+    }
+
+    /// Holds it against what is there at the end.
+    #[must_use]
+    pub fn held_against(&self, found: &[String]) -> Verdict {
+        self.look(|account| {
+            let (lost, twice) = lost_and_twice(&account.acked, found);
+            Verdict {
+                acked: account.acked.len(),
+                lost,
+                twice,
+                outages: account.outages,
+                others: std::mem::take(&mut account.others),
+            }
+        })
     }
 
     fn book(&self, id: &str, outcome: Result<(), Status>) -> bool {
@@ -84,17 +134,23 @@ impl Writers {
     #[must_use]
     pub fn appending(clients: &Clients, topic: &str, count: usize) -> Self {
         let (client, topic) = (clients.store.clone(), topic.to_owned());
-        Self::start(count, move |id| append_one(client.clone(), topic.clone(), id))
+        Self::start(count, move |id| {
+            append_one(client.clone(), topic.clone(), id, eventstore::Durability::Unspecified)
+        })
     }
 
     /// `count` writers send to `queue`.
     #[must_use]
     pub fn sending(clients: &Clients, queue: &str, count: usize) -> Self {
         let (client, queue) = (clients.queue.clone(), queue.to_owned());
-        Self::start(count, move |id| send_one(client.clone(), queue.clone(), id))
+        Self::start(count, move |id| {
+            send_one(client.clone(), queue.clone(), id, messagequeue::Durability::Unspecified)
+        })
     }
 
-    fn start<Fut>(count: usize, one: impl Fn(String) -> Fut + Clone + Send + 'static) -> Self
+    /// `count` writers make writes of an id with `one`.
+    #[must_use]
+    pub fn start<Fut>(count: usize, one: impl Fn(String) -> Fut + Clone + Send + 'static) -> Self
     where
         Fut: Future<Output = Result<(), Status>> + Send + 'static,
     {
@@ -153,21 +209,34 @@ async fn write<Fut>(
     }
 }
 
-async fn append_one(
+/// Appends an event that is nothing but its id.
+///
+/// # Errors
+/// What the service answers.
+pub async fn append_one(
     mut client: EventStoreClient<Channel>,
     topic: String,
     id: String,
+    durability: eventstore::Durability,
 ) -> Result<(), Status> {
-    let event = event(&id, "written", &id);
-    client.append(append(&topic, vec![event])).await.map(drop)
+    let mut request = append(&topic, vec![event(&id, "written", &id)]);
+    request.durability = durability.into();
+    client.append(request).await.map(drop)
 }
 
-async fn send_one(
+/// Sends a message that is nothing but its id.
+///
+/// # Errors
+/// What the service answers.
+pub async fn send_one(
     mut client: MessageQueueClient<Channel>,
     queue: String,
     id: String,
+    durability: messagequeue::Durability,
 ) -> Result<(), Status> {
     let mut message = outgoing("written", &id);
     message.dedup_key = Some(id);
-    client.send(send(&queue, vec![message])).await.map(drop)
+    let mut request = send(&queue, vec![message]);
+    request.durability = durability.into();
+    client.send(request).await.map(drop)
 }

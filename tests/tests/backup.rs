@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use system_tests::readers::{whole_queue, whole_topic};
 use system_tests::system::System;
 use system_tests::topology::{EVENT_STORE, MESSAGE_QUEUE};
 use system_tests::watch;
-use system_tests::writers::{Ledger, Writers};
+use system_tests::writers::{Ledger, Writers, lost_and_twice};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: usize = 4;
@@ -56,13 +56,8 @@ fn acked(ledger: &Ledger) -> BTreeSet<String> {
 }
 
 fn all_there_once(what: &str, answered: &BTreeSet<String>, found: &[String]) {
-    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for id in found {
-        *times.entry(id).or_default() += 1;
-    }
-    let lost: Vec<_> = answered.iter().filter(|id| !times.contains_key(id.as_str())).collect();
+    let (lost, twice) = lost_and_twice(answered, found);
     assert!(lost.is_empty(), "{what} lost: {lost:?}");
-    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "{what} twice: {twice:?}");
 }
 

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; figures are printed")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis_link::test_util::PrivateRedis;
@@ -80,25 +79,8 @@ async fn no_acknowledged_message_is_lost() {
 
 /// Prints the figures, and fails unless each answered write is there, each exactly once.
 fn report(what: &str, ledger: &Ledger, found: &[String]) {
-    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for id in found {
-        *times.entry(id).or_default() += 1;
-    }
-    ledger.look(|account| {
-        let lost: Vec<_> =
-            account.acked.iter().filter(|id| !times.contains_key(id.as_str())).collect();
-        let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-        eprintln!(
-            "{what}: acked {}, lost {}, duplicated {}, failed as documented {}, otherwise {}",
-            account.acked.len(),
-            lost.len(),
-            twice.len(),
-            account.outages,
-            account.others.len()
-        );
-        assert!(lost.is_empty(), "lost: {lost:?}");
-        assert!(twice.is_empty(), "twice: {twice:?}");
-        assert!(account.others.is_empty(), "{:?}", account.others.first());
-        assert!(account.outages > 0, "no call noticed that Redis was gone");
-    });
+    let verdict = ledger.held_against(found);
+    eprintln!("{what}: {verdict:?}");
+    assert!(verdict.is_kept(), "{verdict:?}");
+    assert!(verdict.outages > 0, "no call noticed that Redis was gone");
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use system_tests::clients::{Clients, append, event};
@@ -14,6 +15,7 @@ use system_tests::programs;
 use system_tests::readers::whole_topic;
 use system_tests::topology::WORKERS;
 use system_tests::up_ports::UpPorts;
+use system_tests::watch;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -83,6 +85,15 @@ impl Place {
             (pid, words.nth(1).unwrap().to_owned())
         };
         list.lines().map(parse).collect()
+    }
+
+    /// What Redis has written.
+    fn append_only_file(&self) -> anyhow::Result<String> {
+        let mut written = String::new();
+        for file in std::fs::read_dir(self.data.path().join("redis/appendonlydir"))? {
+            written += &String::from_utf8_lossy(&std::fs::read(file?.path())?);
+        }
+        Ok(written)
     }
 
     fn assert_nothing_runs(&self, children: &[(i32, String)]) {
@@ -161,10 +172,15 @@ async fn data_outlives_ctrl_c_and_kill_9() {
     kill9(up.pid);
     up.ended().await;
 
-    // kill -9 of everything. The append-only file is synced every second by the kernel's clock,
-    // and a killed process loses nothing that it has written.
+    // kill -9 of everything. A killed process loses nothing that it has written; Redis writes
+    // before it answers, but up to two seconds later while the disk is busy with a sync.
     let mut up = place.started().await;
     append_one(&clients, "before kill -9 of all").await;
+    let written = async || {
+        let held = place.append_only_file()?.contains("before kill -9 of all");
+        held.then_some(()).context("it is not in the append-only file")
+    };
+    watch::until("the write of Redis", DOWN_LIMIT, written).await.unwrap();
     let children = place.children();
     kill9(up.pid);
     for (pid, _) in &children {

@@ -20,6 +20,7 @@ use crate::{
     access::Access,
     link::{invoke, send},
     meter::Meter,
+    sentinel::Place,
 };
 
 /// Makes connections for the pool, each as deadpool-redis does with what the files hold then, and
@@ -30,26 +31,35 @@ struct Manager {
     config: AsyncConnectionConfig,
 }
 
+/// A connection of the pool.
+#[derive(Debug)]
+struct Pooled {
+    connection: MultiplexedConnection,
+    place: Place,
+}
+
 impl managed::Manager for Manager {
-    type Type = MultiplexedConnection;
+    type Type = Pooled;
     type Error = LinkError;
 
-    async fn create(&self) -> Result<MultiplexedConnection, LinkError> {
-        let client = self.access.client(ProtocolVersion::RESP2).await?;
+    async fn create(&self) -> Result<Pooled, LinkError> {
+        let (client, place) = self.access.client(ProtocolVersion::RESP2).await?;
         let info = client.get_connection_info().clone();
         let connecting = async {
             deadpool_redis::Manager::new_with_config(info, self.config.clone())?.create().await
         };
-        connecting.await.map_err(|error: RedisError| LinkError::of_connecting(&error))
+        let connection = connecting.await;
+        let connection =
+            connection.map_err(|error: RedisError| LinkError::of_connecting(&error))?;
+        Ok(Pooled { connection, place })
     }
 
     /// Not as deadpool-redis does it, which needs the right to UNWATCH.
-    async fn recycle(
-        &self,
-        connection: &mut MultiplexedConnection,
-        _: &Metrics,
-    ) -> RecycleResult<LinkError> {
-        Ok(send(connection, &cmd("PING")).await.map(drop)?)
+    async fn recycle(&self, pooled: &mut Pooled, _: &Metrics) -> RecycleResult<LinkError> {
+        if pooled.place.is_left() {
+            return Err(LinkError::left().into());
+        }
+        Ok(send(&mut pooled.connection, &cmd("PING")).await.map(drop)?)
     }
 }
 
@@ -176,12 +186,12 @@ impl BlockingConnection {
     /// See [`LinkError`]. Not being answered within `block` plus the response
     /// timeout is [`LinkError::OutcomeUnknown`].
     pub async fn query_blocking(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, LinkError> {
-        let limit = block + self.grace;
         let mut under_way = self.begin()?;
         let begun = Instant::now();
-        let answer = timeout(limit, send(&mut under_way, cmd)).await;
+        let UnderWay { connection, place, .. } = &mut under_way;
+        let answer = within(block + self.grace, place, send(connection, cmd)).await;
         self.meter.commanded(cmd, begun);
-        self.finish(under_way, answer.unwrap_or_else(|_| Err(LinkError::timed_out())))
+        self.finish(under_way, answer)
     }
 
     /// Sends a command that does not block.
@@ -198,12 +208,12 @@ impl BlockingConnection {
     /// # Errors
     /// See [`LinkError`].
     pub async fn invoke(&mut self, call: &Call<'_>) -> Result<Value, LinkError> {
-        let limit = self.grace;
         let mut under_way = self.begin()?;
         let begun = Instant::now();
-        let answer = timeout(limit, invoke(&mut under_way, call)).await;
+        let UnderWay { connection, place, .. } = &mut under_way;
+        let answer = within(self.grace, place, invoke(connection, call)).await;
         Meter::called(call, begun);
-        self.finish(under_way, answer.unwrap_or_else(|_| Err(LinkError::timed_out())))
+        self.finish(under_way, answer)
     }
 
     /// Moves the connection out of `self` for as long as a command is under
@@ -239,29 +249,17 @@ impl std::fmt::Debug for BlockingConnection {
 struct UnderWay {
     object: Option<Object<Manager>>,
     connection: MultiplexedConnection,
+    place: Place,
 }
 
 impl UnderWay {
     fn new(object: Object<Manager>) -> Self {
-        let connection = MultiplexedConnection::clone(&object);
-        Self { object: Some(object), connection }
+        let (connection, place) = (object.connection.clone(), object.place.clone());
+        Self { object: Some(object), connection, place }
     }
 
     fn done(mut self) -> Option<Object<Manager>> {
         self.object.take()
-    }
-}
-
-impl std::ops::Deref for UnderWay {
-    type Target = MultiplexedConnection;
-    fn deref(&self) -> &Self::Target {
-        &self.connection
-    }
-}
-
-impl std::ops::DerefMut for UnderWay {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.connection
     }
 }
 
@@ -270,5 +268,17 @@ impl Drop for UnderWay {
         if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
+    }
+}
+
+/// An answer in time, from where the primary is.
+async fn within(
+    limit: Duration,
+    place: &mut Place,
+    asking: impl Future<Output = Result<Value, LinkError>>,
+) -> Result<Value, LinkError> {
+    tokio::select! {
+        answer = timeout(limit, asking) => answer.unwrap_or_else(|_| Err(LinkError::timed_out())),
+        () = place.left() => Err(LinkError::left()),
     }
 }

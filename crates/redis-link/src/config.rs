@@ -1,10 +1,13 @@
 //! Where Redis is, who asks it, and how much of it to use: flags, environment, what belongs together.
 
+mod sentinel;
 mod url;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{Problem, access};
+pub(crate) use sentinel::PASSWORD as SENTINEL_PASSWORD;
+pub use sentinel::{SentinelAddress, SentinelArgs};
 pub use url::RedisUrl;
 
 /// How to reach Redis. Flatten it into a service's own arguments.
@@ -49,6 +52,10 @@ pub struct RedisArgs {
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
+    /// Where the primary is found, if it moves.
+    #[command(flatten)]
+    pub sentinel: SentinelArgs,
+
     /// Connections that all normal commands share, 1 to 64; more help only when one
     /// Redis is asked by many cores.
     #[arg(long, env = "REDIS_CONNECTIONS", value_name = "NUMBER", default_value_t = 2,
@@ -91,6 +98,7 @@ impl RedisArgs {
             redis_key: None,
             redis_username: None,
             redis_password_file: None,
+            sentinel: SentinelArgs::default(),
             redis_connections: 2,
             redis_response_timeout: Duration::from_secs(5),
             redis_connect_timeout: Duration::from_secs(2),
@@ -137,7 +145,20 @@ impl RedisArgs {
             }
             _ => {}
         }
+        problems.extend(self.sentinel.contradictions(&self.redis_url));
         problems
+    }
+
+    /// Where Redis is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.sentinel.watched() {
+            Some((sentinels, name)) => {
+                let all: Vec<_> = sentinels.iter().map(ToString::to_string).collect();
+                format!("{name}, as the Sentinels at {} say", all.join(", "))
+            }
+            None => self.redis_url.to_string(),
+        }
     }
 }
 
@@ -150,6 +171,7 @@ impl fmt::Debug for RedisArgs {
             .field("key", &self.redis_key)
             .field("username", &self.redis_username)
             .field("password_file", &self.redis_password_file)
+            .field("sentinel", &self.sentinel)
             .field("connections", &self.redis_connections)
             .field("response_timeout", &self.redis_response_timeout)
             .field("connect_timeout", &self.redis_connect_timeout)
@@ -209,6 +231,13 @@ mod tests {
         assert_eq!(wrong("--redis-password-file p"), [""; 0]);
         let twice = "--redis-url redis://u:p@localhost --redis-username u --redis-password-file p";
         assert_eq!(wrong(twice), ["--redis-username", "--redis-password-file"]);
+        let (sentinels, master) = ("--redis-sentinels a,b:5000", "--redis-sentinel-master m");
+        assert_eq!(wrong(&format!("{sentinels} {master}")), [""; 0]);
+        assert_eq!(wrong(sentinels), ["--redis-sentinel-master"]);
+        assert_eq!(wrong(master), ["--redis-sentinel-master"]);
+        let socket = "--redis-url redis+unix:///run/redis.sock --redis-sentinel-username u";
+        let both = ["--redis-sentinels", "--redis-sentinel-password-file"];
+        assert_eq!(wrong(&format!("{socket} {sentinels} {master}")), both);
         let all = "--redis-ca c --redis-cert c --redis-key k --redis-username u";
         assert_eq!(wrong(&format!("{tls} {all} --redis-password-file p")), [""; 0]);
     }
@@ -227,6 +256,7 @@ mod tests {
             ("--redis-connections", "0", "1..=64"),
             ("--redis-response-timeout", "5", "as in 500ms or 5s"),
             ("--redis-connect-timeout", "1h", "between 10ms and 10m"),
+            ("--redis-sentinels", "a:1,redis://b:2", "HOST:PORT"),
         ] {
             let error = Cli::try_parse_from(["svc", flag, value]).unwrap_err().to_string();
             assert!(error.contains(flag) && error.contains(right), "{flag} {value}: {error}");

@@ -134,6 +134,11 @@ impl LinkError {
         Self::OutcomeUnknown(Some(detail(&"no answer in time", true)))
     }
 
+    /// A connection that leads to what is no longer the primary.
+    pub(crate) fn left() -> Self {
+        Self::OutcomeUnknown(Some(detail(&"the primary is another one now", true)))
+    }
+
     /// A write that was made, and is not known to have got as far as asked.
     pub(crate) fn not_durable(why: &dyn std::fmt::Display) -> Self {
         Self::OutcomeUnknown(Some(detail(why, false)))

@@ -3,9 +3,9 @@
 //! own, and bells (pub/sub).
 //!
 //! Nothing here knows a key name or what is stored. Nothing outside of this
-//! crate opens a connection, so Sentinel and Cluster can be added behind
-//! [`Link`] without a change in the services: every script call already names
-//! its keys first, and all of the keys of a call share a hash tag.
+//! crate opens a connection, so Cluster can be added behind [`Link`] without a
+//! change in the services: every script call already names its keys first, and
+//! all of the keys of a call share a hash tag.
 
 mod access;
 pub mod blocking;
@@ -18,6 +18,7 @@ pub mod probe;
 pub mod pubsub;
 pub mod rights;
 pub mod script;
+mod sentinel;
 mod supervisor;
 #[cfg(feature = "test-util")]
 pub mod test_util;

@@ -58,6 +58,7 @@ impl Link {
     /// When the configuration can't be used at all.
     pub fn start_with(args: &RedisArgs, rights: Rights) -> Result<Self, LinkError> {
         let access = Access::new(args);
+        access.follow();
         let meter = Arc::new(Meter::default());
         let (changes, change_rx) = mpsc::unbounded_channel();
         let slots = (0..usize::from(args.redis_connections.max(1)))
@@ -256,23 +257,22 @@ impl SlotRef<'_> {
     }
 
     async fn query(&self, cmd: &Cmd) -> Result<Value, LinkError> {
-        let (epoch, mut connection) = self.current()?;
-        let begun = Instant::now();
-        let answer = send(&mut connection, cmd).await;
-        self.slot.meter().commanded(cmd, begun);
+        let (epoch, answer) = self.sent(cmd).await?;
         self.judge(epoch, answer)
     }
 
     async fn query_if_allowed(&self, cmd: &Cmd) -> Result<Option<Value>, LinkError> {
+        let (epoch, answer) = self.sent(cmd).await?;
+        self.judge(epoch, if_allowed(answer))
+    }
+
+    /// What Redis answered, still to be judged, and over which connection.
+    async fn sent(&self, cmd: &Cmd) -> Result<(u64, Result<Value, LinkError>), LinkError> {
         let (epoch, mut connection) = self.current()?;
         let begun = Instant::now();
         let answer = send(&mut connection, cmd).await;
         self.slot.meter().commanded(cmd, begun);
-        let answer = match answer {
-            Err(error) if error.is_refusal() => Ok(None),
-            answer => answer.map(Some),
-        };
-        self.judge(epoch, answer)
+        Ok((epoch, answer))
     }
 
     async fn invoke(&self, call: &Call<'_>) -> Result<Value, LinkError> {
@@ -319,6 +319,14 @@ impl SlotRef<'_> {
     fn counted(&self, error: LinkError) -> LinkError {
         self.slot.meter().failed(&error);
         error
+    }
+}
+
+/// An answer that need not be there: nothing where Redis does not know the command, or forbids it.
+pub(crate) fn if_allowed<T>(answer: Result<T, LinkError>) -> Result<Option<T>, LinkError> {
+    match answer {
+        Err(error) if error.is_refusal() => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

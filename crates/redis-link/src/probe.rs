@@ -9,7 +9,7 @@ use crate::{
     Link, LinkError, RedisArgs, Rights,
     access::Access,
     durability::{Durability, Level, Need},
-    link::send,
+    link::{if_allowed, send},
     supervisor, values,
 };
 
@@ -48,12 +48,12 @@ impl Probe {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(limit))
             .set_response_timeout(Some(args.redis_response_timeout));
-        let mut connection =
+        let (mut connection, _) =
             supervisor::connect(&Access::new(args), &rights, &config, limit).await?;
         let round_trip = round_trip(&mut connection).await?;
         let info = info(&mut connection).await?;
         let config = settings(&mut connection).await?;
-        let field = |name: &str| field(&info, name).map(str::to_owned);
+        let field = |name: &str| values::info_field(&info, name).map(str::to_owned);
         let setting =
             |name: &str| config.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         let durability = Durability::new(up(args, rights).await?);
@@ -91,7 +91,7 @@ async fn round_trip(connection: &mut MultiplexedConnection) -> Result<Duration, 
 
 /// What it tells of itself; nothing when the user may not ask.
 async fn info(connection: &mut MultiplexedConnection) -> Result<String, LinkError> {
-    match optional(send(connection, &cmd("INFO")).await)? {
+    match if_allowed(send(connection, &cmd("INFO")).await)? {
         Some(text) => values::text(text),
         None => Ok(String::new()),
     }
@@ -103,7 +103,7 @@ async fn settings(
     let mut settings = Vec::new();
     for pattern in ["append*", "maxmemory*"] {
         let asked = send(connection, cmd("CONFIG").arg("GET").arg(pattern)).await;
-        let Some(answer) = optional(asked)? else { continue };
+        let Some(answer) = if_allowed(asked)? else { continue };
         for (key, value) in values::pairs(answer)? {
             settings.push((values::text(key)?, values::text(value)?));
         }
@@ -111,22 +111,8 @@ async fn settings(
     Ok(settings)
 }
 
-/// What is forbidden, or not there, is not told.
-fn optional<T>(asked: Result<T, LinkError>) -> Result<Option<T>, LinkError> {
-    match asked {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.is_refusal() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn server(info: &str) -> Option<String> {
-    let version = |name| field(info, name);
+    let version = |name| values::info_field(info, name);
     let valkey = version("valkey_version").map(|version| format!("Valkey {version}"));
     valkey.or_else(|| version("redis_version").map(|version| format!("Redis {version}")))
-}
-
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    let mut fields = info.lines().filter_map(|line| line.trim_end().split_once(':'));
-    fields.find(|(field, _)| *field == name).map(|(_, value)| value)
 }

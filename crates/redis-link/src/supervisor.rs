@@ -16,7 +16,7 @@ use redis::{
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, info, warn};
 
-use crate::{LinkError, Rights, access::Access, config::RedisArgs, meter::Meter};
+use crate::{LinkError, Rights, access::Access, config::RedisArgs, meter::Meter, sentinel::Place};
 
 /// The longest pause between two attempts to connect, before jitter.
 const BACKOFF_CAP: Duration = Duration::from_secs(1);
@@ -142,8 +142,8 @@ impl Supervisor {
         let mut failed_before = None;
         while self.slot.strong_count() > 0 {
             self.epoch += 1;
-            let connection = match self.connect().await {
-                Ok(connection) => connection,
+            let (connection, place) = match self.connect().await {
+                Ok(connected) => connected,
                 Err(error) => {
                     let reason = error.detail();
                     // Once for each reason.
@@ -170,7 +170,7 @@ impl Supervisor {
             info!(connection = self.index, "connected to redis");
             self.tell(Change::Up);
             let lasted = tokio::time::Instant::now();
-            let reason = self.watch(connection, &mut faults).await;
+            let reason = self.watch(connection, place, &mut faults).await;
             self.tell(Change::Down);
             if self.slot.strong_count() == 0 {
                 return;
@@ -191,11 +191,18 @@ impl Supervisor {
     async fn watch(
         &self,
         mut connection: MultiplexedConnection,
+        mut place: Place,
         faults: &mut mpsc::UnboundedReceiver<Fault>,
     ) -> &'static str {
         loop {
             let fault = tokio::select! {
                 fault = faults.recv() => fault,
+                () = place.left() => {
+                    let Some(slot) = self.slot.upgrade() else { return "closed" };
+                    let reason = "the primary is another one now";
+                    slot.fault(self.epoch, reason);
+                    return reason;
+                }
                 () = tokio::time::sleep(PING_EVERY) => {
                     let ping = redis::cmd("PING");
                     let Some(slot) = self.slot.upgrade() else { return "closed" };
@@ -218,7 +225,7 @@ impl Supervisor {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, LinkError> {
+    async fn connect(&self) -> Result<(MultiplexedConnection, Place), LinkError> {
         let (slot, epoch) = (self.slot.clone(), self.epoch);
         // The library tells of a lost connection at once, and only this way.
         let on_push = move |push: PushInfo| -> Result<(), RedisError> {
@@ -250,15 +257,15 @@ pub(crate) async fn connect(
     rights: &Rights,
     config: &AsyncConnectionConfig,
     limit: Duration,
-) -> Result<MultiplexedConnection, LinkError> {
+) -> Result<(MultiplexedConnection, Place), LinkError> {
     let connecting = async {
-        let client = access.client(ProtocolVersion::RESP3).await?;
+        let (client, place) = access.client(ProtocolVersion::RESP3).await?;
         let mut connection = client
             .get_multiplexed_async_connection_with_config(config)
             .await
             .map_err(|error| LinkError::of_connecting(&error))?;
         check_serving(&mut connection, rights).await?;
-        Ok(connection)
+        Ok((connection, place))
     };
     timeout(limit, connecting).await.unwrap_or_else(|_| Err(LinkError::no_answer()))
 }

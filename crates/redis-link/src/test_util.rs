@@ -13,6 +13,7 @@ pub mod commands;
 mod programs;
 pub mod proxy;
 pub mod secured;
+pub mod sentinel;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -180,10 +181,7 @@ impl PrivateRedis {
     /// When the server can't be reached.
     #[must_use]
     pub fn cli(&self, command: &[&str]) -> String {
-        let answer = self.command(command);
-        let mut lines = String::new();
-        flatten(&answer, &mut lines);
-        lines
+        text(&self.command(command))
     }
 
     /// As [`PrivateRedis::cli`], as a value; an error is a value too.
@@ -192,19 +190,9 @@ impl PrivateRedis {
     /// When the server can't be reached.
     #[must_use]
     pub fn command(&self, command: &[&str]) -> redis::Value {
-        let client =
-            redis::Client::open(self.plain_url()).unwrap_or_else(|error| panic!("{error}"));
-        let mut connection = client
-            .get_connection_with_timeout(Duration::from_secs(5))
+        let mut connection = connect(&self.plain_url())
             .unwrap_or_else(|error| panic!("the private Redis is not there: {error}"));
-        let mut cmd = redis::Cmd::new();
-        for part in command {
-            cmd.arg(part);
-        }
-        match redis::ConnectionLike::req_command(&mut connection, &cmd) {
-            Ok(value) => value,
-            Err(error) => redis::Value::SimpleString(error.to_string()),
-        }
+        answer(&mut connection, command)
     }
 
     /// Its process id.
@@ -274,6 +262,27 @@ pub fn free_port() -> u16 {
         u16::try_from(port).unwrap_or(10_000)
     });
     ports.into_iter().find(free).expect("a free port")
+}
+
+fn connect(url: &str) -> redis::RedisResult<redis::Connection> {
+    redis::Client::open(url)?.get_connection_with_timeout(Duration::from_secs(5))
+}
+
+/// What it answers; an error is a value too.
+fn answer(connection: &mut redis::Connection, command: &[&str]) -> redis::Value {
+    let mut cmd = redis::Cmd::new();
+    for part in command {
+        cmd.arg(part);
+    }
+    redis::ConnectionLike::req_command(connection, &cmd)
+        .unwrap_or_else(|error| redis::Value::SimpleString(error.to_string()))
+}
+
+/// As text: one line per value.
+fn text(value: &redis::Value) -> String {
+    let mut lines = String::new();
+    flatten(value, &mut lines);
+    lines
 }
 
 fn wait_until_serving(server: &mut Child, port: u16) -> bool {

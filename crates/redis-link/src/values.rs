@@ -5,6 +5,13 @@ use bytes::Bytes;
 
 use crate::{LinkError, Value};
 
+/// A field of what INFO answers.
+#[must_use]
+pub fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = info.lines().filter_map(|line| line.trim_end().split_once(':'));
+    fields.find(|(field, _)| *field == name).map(|(_, value)| value)
+}
+
 /// A whole number (also one that Redis keeps as text).
 ///
 /// # Errors

@@ -61,6 +61,17 @@ async fn a_mailbox_keeps_the_order_and_tells_when_it_was_full() {
 }
 
 #[tokio::test]
+async fn who_listens_before_there_is_a_connection_is_told_once_that_it_begins() {
+    let redis = PrivateRedis::start();
+    let link = Link::start(&redis.args()).unwrap();
+    let mut mailbox = link.bells().subscribe_all("m", 4);
+    assert_eq!(mail(&mut mailbox).await, Mail::Missed);
+    timeout(LIMIT, link.ready().wait_for(|ready| *ready)).await.unwrap().unwrap();
+    publish(&link, "m", "1").await;
+    assert_eq!(mail(&mut mailbox).await, Mail::Message("1".into()));
+}
+
+#[tokio::test]
 async fn ten_thousand_channels_come_and_go() {
     let redis = PrivateRedis::start();
     let link = connected(&redis).await;

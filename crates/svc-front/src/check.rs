@@ -59,7 +59,7 @@ pub(crate) async fn check(given: &Given, args: &FrontArgs, package: &Package) ->
         match Probe::look(&args.redis, package.rights).await {
             Ok(probe) => tell_redis(&mut checked_all, &probe, args, package),
             Err(error) => {
-                checked_all.line("redis", &format!("{}: cannot be used", args.redis.redis_url));
+                checked_all.line("redis", &format!("{}: cannot be used", args.redis.place()));
                 let detail = error.detail();
                 let flag = if detail.contains("--redis-") { "" } else { "--redis-url: " };
                 checked_all.wrong(&format!("{flag}{detail}"));
@@ -90,11 +90,11 @@ fn table(text: &mut String, flags: &[InForce]) {
 }
 
 fn tell_redis(told: &mut Checked, probe: &Probe, args: &FrontArgs, package: &Package) {
-    let url = &args.redis.redis_url;
+    let place = args.redis.place();
     let server = probe.server.as_deref().unwrap_or("a server that does not say what it is");
     let user = args.redis.redis_username.as_deref();
     let user = user.map(|name| format!(", as {name}")).unwrap_or_default();
-    told.line("redis", &format!("{server} at {url}{user}"));
+    told.line("redis", &format!("{server} at {place}{user}"));
     told.line("round trip", &format!("{:.2} ms", probe.round_trip.as_secs_f64() * 1_000.0));
     let rights = package.rights.commands.len();
     told.line("rights", &format!("all of the {rights} commands that are needed"));

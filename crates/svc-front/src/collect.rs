@@ -68,7 +68,7 @@ impl Collect for RedisServer {
             for (metric, field) in
                 [(&REDIS_MEMORY_USED_BYTES, "used_memory"), (&REDIS_MEMORY_MAX_BYTES, "maxmemory")]
             {
-                let value = memory.as_deref().and_then(|info| field_of(info, field));
+                let value = memory.as_deref().and_then(|info| values::info_field(info, field));
                 if let Some(bytes) = value.and_then(|text| text.parse().ok()) {
                     samples.set(metric, [], bytes);
                 }
@@ -77,10 +77,4 @@ impl Collect for RedisServer {
         }
         .boxed()
     }
-}
-
-/// A field of what INFO answers.
-fn field_of<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    let mut fields = info.lines().filter_map(|line| line.trim_end().split_once(':'));
-    fields.find(|(field, _)| *field == name).map(|(_, value)| value)
 }

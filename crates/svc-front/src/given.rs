@@ -6,6 +6,7 @@ use std::process::exit;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Error, FromArgMatches};
+use svc_runtime::problem::masked;
 
 /// Command line and environment of a service.
 #[derive(Debug)]
@@ -107,22 +108,6 @@ impl Given {
     }
 }
 
-/// A URL without what may be secret in it: user, password, query. Anything else as it is.
-fn masked(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    let query = rest.find(['?', '#']);
-    match (rest.rfind('@'), query) {
-        // A password, or a query, with the other's sign in it.
-        (Some(at), Some(query)) if at > query => format!("{scheme}://***"),
-        (at, query) => {
-            let user = if at.is_some() { "***@" } else { "" };
-            let address = &rest[at.map_or(0, |at| at + 1)..query.unwrap_or(rest.len())];
-            let more = if query.is_some() { "?***" } else { "" };
-            format!("{scheme}://{user}{address}{more}")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -143,21 +128,6 @@ mod tests {
             assert!(!format!("{cli:?}").contains("hidden"));
             given
         })
-    }
-
-    #[test]
-    fn what_is_secret_in_a_url_is_not_shown() {
-        for (url, shown) in [
-            ("redis://localhost:6379", "redis://localhost:6379"),
-            ("redis://u:hidden@h:1/2", "redis://***@h:1/2"),
-            ("redis://u:hid/den@h", "redis://***@h"),
-            ("redis://u:hid?den@h", "redis://***"),
-            ("redis+unix:///run/r?pass=hidden", "redis+unix:///run/r?***"),
-            ("https://h/keys?code=hid@den", "https://***"),
-            ("/a/file", "/a/file"),
-        ] {
-            assert_eq!(masked(url), shown);
-        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -68,12 +69,15 @@ pub struct Cuttable<S> {
     socket: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
+    /// Whether it was asked if it writes vectors, see [`Cuttable::is_write_vectored`].
+    was_asked: AtomicBool,
 }
 
 impl<S> Cuttable<S> {
     /// Cut when the token is cancelled.
     pub fn new(socket: S, cut: &CancellationToken) -> Self {
-        Self { socket, cut: Box::pin(cut.clone().cancelled_owned()), is_cut: false }
+        let cut = Box::pin(cut.clone().cancelled_owned());
+        Self { socket, cut, is_cut: false, was_asked: AtomicBool::new(false) }
     }
 
     /// Asked only where the socket itself has nothing to do, so that a busy
@@ -121,8 +125,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cuttable<S> {
         self.or_cut(cx, polled)
     }
 
+    /// Not the first time. HTTP/2 asks when a connection begins, to know which payloads to copy
+    /// together and which to write one by one: that are those above 256 bytes if vectors can be
+    /// written, above 1 KiB if not. The answers of a batch are often between: one write for all of
+    /// them beats a copy saved for each. What it writes is a vector in either case.
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.was_asked.swap(true, Ordering::Relaxed) && self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -141,5 +149,27 @@ impl<S: Connected> Connected for Cuttable<S> {
 
     fn connect_info(&self) -> Self::ConnectInfo {
         self.socket.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn vectors_are_written_but_not_promised_at_the_beginning() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = accept(&listener).await;
+        let mut socket = Cuttable::new(dialled, &CancellationToken::new());
+        assert!(!socket.is_write_vectored());
+        assert!(socket.is_write_vectored());
+        let both = [IoSlice::new(b"head "), IoSlice::new(b"and payload")];
+        assert_eq!(socket.write_vectored(&both).await.unwrap(), 16);
+        let mut got = [0; 16];
+        tokio::io::AsyncReadExt::read_exact(&mut peer, &mut got).await.unwrap();
+        assert_eq!(&got, b"head and payload");
     }
 }

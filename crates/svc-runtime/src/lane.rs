@@ -11,15 +11,15 @@ mod place;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot};
 
+use crate::turn::others_turn;
 use meter::Meter;
 use place::Place;
 
@@ -347,20 +347,6 @@ impl<W: LaneWork> Shared<W> {
         lane.room.notify_waiters();
         batch
     }
-}
-
-/// Lets the tasks go first that are ready to run: what came in one read of a socket comes to the lane
-/// one task after the other. Where there are none it takes no time.
-async fn others_turn() {
-    let mut had = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut had, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]

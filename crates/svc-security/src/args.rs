@@ -1,7 +1,7 @@
 //! The flags: which there are, and which belong together. Each has an environment variable of the
 //! same name; none holds a secret, those are in files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -147,49 +147,11 @@ impl SecurityArgs {
         }
         problems
     }
-
-    /// What is in force, flag by flag, for people. There is no secret among it.
-    #[must_use]
-    pub fn in_force(&self) -> Vec<(&'static str, String)> {
-        let file = |path: &Option<PathBuf>| shown(path.as_deref());
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        let burst = self.request_burst.unwrap_or(self.requests_per_second);
-        vec![
-            ("--tls-cert", file(&self.tls_cert)),
-            ("--tls-key", file(&self.tls_key)),
-            ("--tls-client-ca", file(&self.tls_client_ca)),
-            ("--auth", format!("{:?}", self.auth).to_lowercase()),
-            ("--auth-tokens", file(&self.auth_tokens)),
-            ("--auth-rules", file(&self.auth_rules)),
-            ("--jwt-issuer", text(&self.jwt_issuer)),
-            ("--jwt-audience", text(&self.jwt_audience)),
-            ("--jwt-keys", self.jwt_keys.as_deref().map_or_else(|| "none".to_owned(), masked)),
-            ("--jwt-keys-ca", file(&self.jwt_keys_ca)),
-            ("--jwt-caller-claim", self.jwt_caller_claim.clone()),
-            ("--max-connections", self.max_connections.to_string()),
-            ("--requests-per-second", self.requests_per_second.to_string()),
-            ("--request-burst", burst.to_string()),
-            ("--no-reflection", self.no_reflection.to_string()),
-        ]
-    }
 }
 
 /// Whether `--jwt-keys` is a URL rather than a file.
 pub(crate) fn is_url(keys: &str) -> bool {
     keys.contains("://")
-}
-
-/// A URL without what may be secret in it: user, password, query.
-pub(crate) fn masked(keys: &str) -> String {
-    let Some((scheme, rest)) = keys.split_once("://") else { return keys.to_owned() };
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}/{path}")
-}
-
-fn shown(path: Option<&Path>) -> String {
-    path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -247,15 +209,5 @@ mod tests {
         let keys = "--auth jwt --jwt-issuer i --jwt-audience a --jwt-keys file --auth-rules r";
         assert_eq!(wrong(keys), [""; 0]);
         assert_eq!(wrong(&format!("{keys} --jwt-keys-ca c")), ["--jwt-keys-ca"]);
-    }
-
-    #[test]
-    fn what_is_in_force_is_told_without_secrets() {
-        let args = parse("--jwt-keys https://user:hidden@login.test:8443/keys?code=hidden");
-        let told = format!("{:?}", args.in_force());
-        assert!(told.contains("https://login.test:8443/keys"), "{told}");
-        assert!(!told.contains("hidden"), "{told}");
-        let flags = Cli::command().get_arguments().filter(|a| a.get_id() != "help").count();
-        assert_eq!(args.in_force().len(), flags, "a flag is not told");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use svc_runtime::client;
+use svc_runtime::{client, credentials};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -17,10 +17,10 @@ use tonic::transport::channel::Change;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
+use crate::crypto;
 use crate::files::{Watched, keep_looking};
 use crate::problem::{Problem, SecurityError, noted};
 use crate::security::Timing;
-use crate::{crypto, tls};
 
 const CA: &str = "--services-ca";
 const CERT: &str = "--services-cert";
@@ -114,13 +114,13 @@ fn client_tls(
     let mut config = ClientTlsConfig::new();
     match ca {
         Some(pem) => {
-            tls::roots(CA, pem)?;
+            credentials::roots(CA, pem)?;
             config = config.ca_certificate(Certificate::from_pem(pem));
         }
         None => config = config.with_native_roots(),
     }
     if let Some((cert, key)) = identity {
-        tls::check_pair((CERT, cert), (KEY, key))?;
+        credentials::check_pair((CERT, cert), (KEY, key))?;
         config = config.identity(Identity::from_pem(cert, key));
     }
     Ok(config)

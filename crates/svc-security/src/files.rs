@@ -1,33 +1,14 @@
 //! Files that are read again when their contents change. Contents, not times: a secret of an
 //! orchestrator is a symlink that moves, and a copy may keep its time.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use svc_runtime::credentials::read;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::crypto::{self, Digest};
 use crate::problem::Problem;
-
-/// More than any file here has reason to be.
-const MOST_BYTES: u64 = 1 << 20;
-
-/// Reads a file that a flag names.
-pub(crate) fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, Problem> {
-    read_bounded(path)
-        .map_err(|error| Problem::new(flag, format!("cannot read {}: {error}", path.display())))
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-    }
-    Ok(bytes)
-}
 
 /// Puts the contents of files in force, or says why it cannot.
 pub(crate) type Apply = Box<dyn Fn(&[Vec<u8>]) -> Result<(), Problem> + Send>;
@@ -112,6 +93,7 @@ pub(crate) async fn keep_looking(mut watched: Vec<Watched>, period: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::{Arc, Mutex};
 
     use super::*;

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use svc_runtime::credentials::{certificates, private_key, roots};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::files::Watched;
 use crate::problem::Problem;
@@ -81,47 +79,4 @@ fn server_config(
     }
     tracing::info!(%until, mutual = client_ca.is_some(), "using a tls certificate");
     Ok(config)
-}
-
-/// The certificates of a PEM file, at least one.
-pub(crate) fn certificates(
-    flag: &'static str,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let wrong = || Problem::new(flag, "holds no PEM certificate (-----BEGIN CERTIFICATE-----)");
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    found.ok().filter(|chain| !chain.is_empty()).ok_or_else(wrong)
-}
-
-/// The private key of a PEM file. Its content is in no error.
-pub(crate) fn private_key(
-    flag: &'static str,
-    pem: &[u8],
-) -> Result<PrivateKeyDer<'static>, Problem> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
-        Problem::new(flag, "holds no PEM private key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
-    })
-}
-
-/// Whether a key is that of a certificate.
-pub(crate) fn check_pair(
-    (cert_flag, cert): (&'static str, &[u8]),
-    (key_flag, key): (&'static str, &[u8]),
-) -> Result<(), Problem> {
-    let chain = certificates(cert_flag, cert)?;
-    let key = private_key(key_flag, key)?;
-    CertifiedKey::from_der(chain, key, &crypto::provider())
-        .map(drop)
-        .map_err(|error| Problem::new(key_flag, format!("{error}; it has to be {cert_flag}'s")))
-}
-
-/// The certificates of a PEM file, as those to trust.
-pub(crate) fn roots(flag: &'static str, pem: &[u8]) -> Result<RootCertStore, Problem> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(flag, pem)? {
-        roots
-            .add(certificate)
-            .map_err(|error| Problem::new(flag, format!("holds no CA certificate: {error}")))?;
-    }
-    Ok(roots)
 }

@@ -120,3 +120,40 @@ async fn a_shutdown_ends_streams_and_waits_and_gives_back_leases() {
     let got = two.receive("q", 2).await;
     assert_eq!((texts(&got), got[0].attempt), (vec!["1", "2"], 1));
 }
+
+#[tokio::test]
+async fn consumers_are_served_while_a_full_redis_refuses_sends() {
+    const WAITING: usize = 200;
+    let (redis, mut service) = start().await;
+    service.send("q", (0..WAITING).map(|n| outgoing(&n.to_string())).collect()).await;
+    assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK\n");
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let mut sender = service.mq.clone();
+            tokio::spawn(async move {
+                loop {
+                    let messages = vec![outgoing("more")];
+                    let request = pb::SendRequest { queue: "q".into(), messages, durability: 0 };
+                    assert_eq!(reason(&sender.send(request).await.unwrap_err()), "STORAGE_FULL");
+                }
+            })
+        })
+        .collect();
+    let (_say, said) = mpsc::unbounded_channel();
+    let mut stream = service.consume("q", 2, UnboundedReceiverStream::new(said)).await;
+    let served = async {
+        for n in 0..WAITING {
+            let got = delivery(&mut stream).await;
+            assert_eq!(texts(std::slice::from_ref(&got)), [n.to_string()]);
+            assert_eq!(service.ack("q", &[&got.receipt]).await, [None]);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), served)
+        .await
+        .expect("consumers wait for senders");
+    assert_eq!(service.counts("q").await, [0, 0, 0, 0]);
+    for sender in senders {
+        assert!(!sender.is_finished());
+        sender.abort();
+    }
+}

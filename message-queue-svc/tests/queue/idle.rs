@@ -11,8 +11,7 @@ use crate::support::*;
 const QUEUES: usize = 10_000;
 
 fn field(info: &str, name: &str) -> f64 {
-    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap().trim().parse().unwrap()
+    redis_link::values::info_field(info, name).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

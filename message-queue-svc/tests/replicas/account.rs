@@ -119,7 +119,10 @@ impl Account {
             match seen.lost(&before) {
                 Some(true) => seen.given_back += 1,
                 Some(false) => seen.expired += 1,
-                None => panic!("{sent} came again, and its lease was not lost: {before:?}"),
+                None => panic!(
+                    "{sent} came again, and its lease was not lost: {before:?}, {:?}",
+                    seen.leases.get(&sent)
+                ),
             }
         }
         let Some((key, number)) = sent.place() else { return sent };

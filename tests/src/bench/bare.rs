@@ -6,18 +6,17 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redis_link::{Link, cmd};
-use svc_runtime::serve::{CONNECTION_WINDOW, STREAM_WINDOW};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::echo::v1::Payload;
 use super::echo::v1::bare_server::{Bare, BareServer};
-use super::raw;
+use super::{raw, serving};
 
 /// What may be on its way to the one who watches.
 const WATCHED: usize = 1_024;
@@ -104,17 +103,7 @@ impl Bare for Service {
 /// # Errors
 /// When it can't listen, or Redis can't be reached.
 pub async fn serve(address: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
-    let (health, readiness) = tonic_health::server::health_reporter();
-    drop(health);
     let link = raw::connect(redis_url).await?;
-    let service = Arc::new(Service { link, state: Mutex::default() });
-    Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .tcp_nodelay(true)
-        .add_service(readiness)
-        .add_service(BareServer::from_arc(service))
-        .serve(address)
-        .await?;
-    Ok(())
+    let service = Service { link, state: Mutex::default() };
+    serving::serve(address, Routes::new(BareServer::new(service))).await
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Stubs of `echo.v1`.
@@ -19,6 +19,7 @@ pub mod v1 {
     tonic::include_proto!("echo.v1");
 }
 
+use super::serving;
 use v1::Payload;
 use v1::echo_server::{Echo, EchoServer};
 
@@ -45,15 +46,5 @@ impl Echo for Service {
 /// # Errors
 /// When it can't listen.
 pub async fn serve(address: std::net::SocketAddr) -> anyhow::Result<()> {
-    let (health, readiness) = tonic_health::server::health_reporter();
-    drop(health);
-    Server::builder()
-        .initial_stream_window_size(svc_runtime::serve::STREAM_WINDOW)
-        .initial_connection_window_size(svc_runtime::serve::CONNECTION_WINDOW)
-        .tcp_nodelay(true)
-        .add_service(readiness)
-        .add_service(EchoServer::new(Service))
-        .serve(address)
-        .await?;
-    Ok(())
+    serving::serve(address, Routes::new(EchoServer::new(Service))).await
 }

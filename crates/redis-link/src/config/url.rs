@@ -34,6 +34,11 @@ impl RedisUrl {
         matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
     }
 
+    /// Whether it is a file of this machine.
+    pub(crate) fn is_socket(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::Unix(_))
+    }
+
     /// Whether it holds a user.
     pub(crate) fn has_user(&self) -> bool {
         self.info.redis_settings().username().is_some()

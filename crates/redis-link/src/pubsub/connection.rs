@@ -20,6 +20,7 @@ use crate::{
     LinkError,
     access::Access,
     meter::Meter,
+    sentinel::Place,
     supervisor::{first_backoff, jittered, next_backoff},
 };
 
@@ -45,6 +46,8 @@ enum Lost {
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error("closed")]
     Closed,
+    #[error("the primary is another one now")]
+    Left,
 }
 
 impl Keeper {
@@ -62,14 +65,14 @@ impl Keeper {
         let (mut failed_before, mut was_up) = (false, false);
         while self.shared.strong_count() > 0 {
             match timeout(self.time_limit, self.connect()).await {
-                Ok(Ok(pubsub)) => {
+                Ok(Ok((pubsub, place))) => {
                     (backoff, failed_before) = (first_backoff(), false);
                     if was_up {
                         self.meter.reconnected();
                     }
                     was_up = true;
                     let (sink, stream) = pubsub.split();
-                    let Err(lost) = self.serve(sink, stream, &mut changes).await else {
+                    let Err(lost) = self.serve(sink, stream, place, &mut changes).await else {
                         return;
                     };
                     warn!(error = %lost, "pub/sub connection lost, replacing it");
@@ -87,9 +90,10 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self) -> Result<PubSub, LinkError> {
-        let client = self.access.client(ProtocolVersion::RESP3).await?;
-        client.get_async_pubsub().await.map_err(|error| LinkError::of_connecting(&error))
+    async fn connect(&self) -> Result<(PubSub, Place), LinkError> {
+        let (client, place) = self.access.client(ProtocolVersion::RESP3).await?;
+        let pubsub = client.get_async_pubsub().await;
+        Ok((pubsub.map_err(|error| LinkError::of_connecting(&error))?, place))
     }
 
     /// Serves one connection until it is lost (an error) or nobody is left.
@@ -97,13 +101,18 @@ impl Keeper {
         &self,
         mut sink: PubSubSink,
         mut stream: PubSubStream,
+        mut place: Place,
         changes: &mut mpsc::UnboundedReceiver<Arc<str>>,
     ) -> Result<(), Lost> {
         let mut subscribed = HashSet::new();
-        let wanted = match self.shared.upgrade() {
-            Some(shared) => shared.channels().keys().cloned().collect::<Vec<_>>(),
-            None => return Ok(()),
+        let Some(shared) = self.shared.upgrade() else { return Ok(()) };
+        let wanted = {
+            let channels = shared.channels();
+            // What came or went until now is in there: those who listen are told once.
+            while changes.try_recv().is_ok() {}
+            channels.keys().cloned().collect::<Vec<_>>()
         };
+        drop(shared);
         self.follow(&mut sink, &mut subscribed, wanted).await?;
         let mut names = Vec::new();
         let mut pings = tokio::time::interval(PING_EVERY);
@@ -121,6 +130,7 @@ impl Keeper {
                     }
                     self.follow(&mut sink, &mut subscribed, std::mem::take(&mut names)).await?;
                 }
+                () = place.left() => return Err(Lost::Left),
                 _ = pings.tick() => {
                     timeout(self.time_limit, sink.ping::<Value>()).await??;
                 }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
+use svc_runtime::credentials;
+use svc_runtime::problem::masked;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::args::{is_url, masked};
-use crate::{crypto, files, tls};
+use crate::args::is_url;
+use crate::crypto;
 
 /// How long the keys may take; a call may be waiting for them.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +52,7 @@ impl Source {
         match self {
             Self::File(path) => {
                 let path = path.clone();
-                let read = move || files::read(FLAG, &path).map_err(|problem| problem.what);
+                let read = move || credentials::read(FLAG, &path).map_err(|problem| problem.what);
                 blocking(read).await
             }
             Self::Url { url, ca } => {
@@ -71,8 +73,8 @@ async fn blocking<T: Send + 'static>(
 
 fn client(ca: Option<PathBuf>) -> Result<Client, String> {
     let roots = match ca {
-        Some(path) => files::read(CA_FLAG, &path)
-            .and_then(|pem| tls::roots(CA_FLAG, &pem))
+        Some(path) => credentials::read(CA_FLAG, &path)
+            .and_then(|pem| credentials::roots(CA_FLAG, &pem))
             .map_err(|problem| problem.to_string())?,
         None => {
             let mut roots = RootCertStore::empty();

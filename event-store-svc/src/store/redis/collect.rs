@@ -65,14 +65,10 @@ impl Collect for TopicGauges {
 
     fn collect<'a>(&'a self, samples: &'a mut Samples) -> BoxFuture<'a, Result<(), CollectError>> {
         async {
-            let limit = self.topics.limit();
-            let labelled = self.topics.labelled();
-            let mut names: BTreeSet<_> =
-                labelled.iter().filter_map(|[topic]| Name::parse(topic)).collect();
-            if names.len() < limit {
-                fill(&mut names, topics(&self.link, limit).await?, limit);
-            }
-            for names in Vec::from_iter(names).chunks(STEP) {
+            let (limit, labelled) = (self.topics.limit(), self.topics.labelled());
+            let counted = labelled.iter().filter_map(|[topic]| Name::parse(topic));
+            let names = chosen(counted, limit, topics(&self.link, limit)).await?;
+            for names in names.chunks(STEP) {
                 self.tell(names, samples).await?;
             }
             Ok(())
@@ -122,17 +118,13 @@ impl Collect for GroupGauges {
 
     fn collect<'a>(&'a self, samples: &'a mut Samples) -> BoxFuture<'a, Result<(), CollectError>> {
         async {
-            let limit = self.groups.limit();
-            let labelled = self.groups.labelled();
-            let mut names: BTreeSet<_> = labelled
+            let (limit, labelled) = (self.groups.limit(), self.groups.labelled());
+            let counted = labelled
                 .iter()
-                .filter_map(|[topic, group]| Name::parse(topic).zip(Name::parse(group)))
-                .collect();
-            if names.len() < limit {
-                fill(&mut names, self.first_groups(limit).await?, limit);
-            }
+                .filter_map(|[topic, group]| Name::parse(topic).zip(Name::parse(group)));
+            let names = chosen(counted, limit, self.first_groups(limit)).await?;
             let now = self.link.query(&cmd("TIME")).await.and_then(time)?;
-            for names in Vec::from_iter(names).chunks(STEP) {
+            for names in names.chunks(STEP) {
                 self.tell(names, now, samples).await?;
             }
             Ok(())
@@ -262,14 +254,22 @@ fn names(value: Value) -> Asked<Vec<Name>> {
     Ok(names.iter().filter_map(|name| Name::parse(name)).collect())
 }
 
-/// Adds of these as many as there is room for.
-fn fill<T: Ord>(names: &mut BTreeSet<T>, more: Vec<T>, limit: usize) {
-    for name in more {
-        if names.len() >= limit {
-            return;
+/// Those that have counters, and of the others as many as there is room for.
+async fn chosen<T: Ord>(
+    counted: impl Iterator<Item = T>,
+    limit: usize,
+    others: impl Future<Output = Asked<Vec<T>>>,
+) -> Asked<Vec<T>> {
+    let mut names: BTreeSet<T> = counted.collect();
+    if names.len() < limit {
+        for name in others.await? {
+            if names.len() >= limit {
+                break;
+            }
+            names.insert(name);
         }
-        names.insert(name);
     }
+    Ok(Vec::from_iter(names))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are f64")]

@@ -7,9 +7,9 @@
 //! miss, as long as there are pooled connections; queues beyond those make do
 //! with the bell and a slow look now and then.
 //!
-//! A send that comes while consumers wait here at an empty queue borrows the
-//! feeder's hand ([`Feeders::lend`]): it takes for them in the same script call
-//! that stores its messages.
+//! A send that comes while consumers wait here borrows the feeder's hand
+//! ([`Feeders::lend`]): it takes for them in the same script call that stores its
+//! messages.
 
 mod desk;
 mod run;
@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use dashmap::DashMap;
 use std::time::Duration;
 use svc_observe::metrics::series::QueueCounters;
+use svc_runtime::turn::others_turn;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -109,10 +110,16 @@ impl Feeders {
         Seat { feeder: Arc::clone(&feeder) }
     }
 
-    /// The right to take for those who wait at a queue that is empty as far as
-    /// is known; to be used or dropped soon, as nobody else takes meanwhile.
-    pub fn lend(&self, queue: &QueueName) -> Option<Hand> {
+    /// The right to take for those who wait at a queue; to be used or dropped soon, as nobody else
+    /// takes meanwhile.
+    pub async fn lend(&self, queue: &QueueName) -> Option<Hand> {
         let feeder = Arc::clone(&*self.shared.feeders.get(queue)?);
+        let hand = Hand::lend(&self.shared, &feeder);
+        if hand.is_some() || !feeder.may_be_asked() {
+            return hand;
+        }
+        // Those who were served just now ask again when it is their turn.
+        others_turn().await;
         Hand::lend(&self.shared, &feeder)
     }
 }

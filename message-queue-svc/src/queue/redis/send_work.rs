@@ -160,7 +160,7 @@ impl SendWork {
     async fn store_now(&self, queue: &QueueName, requests: Vec<Request>) -> QueueResult<Outcomes> {
         let count: usize = requests.iter().map(Self::count).sum();
         let (args, bytes) = (3 * count + requests.len(), requests.iter().map(Self::bytes).sum());
-        let Some(hand) = self.feeders.lend(queue) else {
+        let Some(hand) = self.feeders.lend(queue).await else {
             let mut call = Store::call(&scripts::SEND, queue, args, bytes);
             let runs = arguments(&mut call, slices(&requests));
             return match self.store.write(queue, &call).await? {
@@ -173,7 +173,7 @@ impl SendWork {
                 }
             };
         };
-        let (args, bytes) = (args + ORDER_ARGS + 4, bytes + ORDER_BYTES);
+        let (args, bytes) = (args + ORDER_ARGS + 5, bytes + ORDER_BYTES);
         let mut call = Store::call(&scripts::SEND_TAKE, queue, args, bytes);
         hand.arguments(&mut call);
         let runs = arguments(&mut call, slices(&requests));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis_link::{Call, Value, values::Items};
 use svc_observe::metrics::series::QueueCounters;
 use svc_runtime::lane::{LaneOptions, LaneWork, Lanes};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::finish::Finish;
@@ -38,6 +39,12 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Whether the answer to a take that began then was so long on its way that its leases may have
+    /// ended: who got these would handle what others have been given.
+    pub fn is_late(&self, began: Instant) -> bool {
+        self.leases.first().is_some_and(|lease| lease.expires_in <= began.elapsed())
+    }
+
     /// Counts what is delivered, if there is anything to be counted.
     pub fn count(&self, counters: impl FnOnce() -> Arc<QueueCounters>) {
         if self.leases.is_empty() && self.dead == 0 {
@@ -186,7 +193,15 @@ impl AtOnceWork {
         let ticket = self.takes.ticket(Taker::AtOnce);
         let wanted = callers.iter().sum();
         let order = Order { wanted, lease, presence: None, ticket: &ticket };
-        let mut left = match take(&self.store, queue, &order).await {
+        let began = Instant::now();
+        let taken = match take(&self.store, queue, &order).await {
+            Ok(taken) if taken.is_late(began) => {
+                self.store.count_dead(queue, taken.dead);
+                Err(QueueError::OutcomeUnknown)
+            }
+            taken => taken,
+        };
+        let mut left = match taken {
             Ok(taken) => {
                 taken.count(|| self.store.counters(queue));
                 taken.leases

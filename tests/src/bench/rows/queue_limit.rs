@@ -56,10 +56,10 @@ pub async fn call_and_reply(world: Arc<World>, effort: Effort) -> anyhow::Result
         async move {
             let message = Outgoing { expects_reply: true, ..outgoing() };
             let message = Prepared::new(&message, "mq:replies:raw");
-            let mut send = scripts::SEND_TAKE.call_sized(&keys, 13, BYTES);
+            let mut send = scripts::SEND_TAKE.call_sized(&keys, 14, BYTES);
             send.arg(1_000).arg(MAX_BYTES).arg("").arg("").arg(0).arg("raw").arg(number);
             // One consumer of this replica, which holds nothing.
-            send.arg("raw").arg(1).arg(1).arg(0).arg("*1").arg(&message.record[..]);
+            send.arg("raw").arg(1).arg(1).arg(0).arg(0).arg("*1").arg(&message.record[..]);
             link.invoke(&send).await?;
 
             let id = message.id.as_str();

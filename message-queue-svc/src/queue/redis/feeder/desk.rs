@@ -37,6 +37,8 @@ pub struct Desk {
     taking: bool,
     /// There may be something to take.
     stale: bool,
+    /// Who had the hand last was refused and took nothing of it: now it is the task's turn.
+    refused: bool,
     /// Nobody waited for a while, so nobody listened either.
     away: bool,
     closed: bool,
@@ -98,10 +100,16 @@ impl Feeder {
             desk.away = true;
             Turn::Rest
         } else if desk.stale && !desk.taking {
+            desk.refused = false;
             Turn::Take(Hand::take_from(shared, self, &mut desk))
         } else {
             Turn::Wait
         }
+    }
+
+    /// Whether there are consumers, and nobody takes for them.
+    pub fn may_be_asked(&self) -> bool {
+        self.consumers.load(Ordering::Relaxed) > 0 && !self.desk().taking
     }
 
     /// There may be something to take.
@@ -137,18 +145,20 @@ pub struct Hand {
     lease: Option<Duration>,
     /// Whether one of them holds nothing at all.
     idle: bool,
+    /// Whether there may be something to take.
+    stale: bool,
     consumers: usize,
     says_presence: bool,
+    began: Instant,
     /// Taken when it is known what became of it.
     ticket: Option<Ticket>,
 }
 
 impl Hand {
-    /// For somebody else than the task: only where the queue was empty when it
-    /// was looked at last.
+    /// For somebody else than the task, who takes what waits as well.
     pub fn lend(shared: &Arc<Shared>, feeder: &Arc<Feeder>) -> Option<Self> {
         let mut desk = feeder.desk();
-        if desk.stale || desk.taking || desk.asks.is_empty() {
+        if desk.taking || desk.refused || desk.asks.is_empty() {
             return None;
         }
         desk.prune();
@@ -161,7 +171,7 @@ impl Hand {
     /// For all at the desk that want the same lease as the first one.
     fn take_from(shared: &Arc<Shared>, feeder: &Arc<Feeder>, desk: &mut Desk) -> Self {
         desk.taking = true;
-        desk.stale = false;
+        let stale = std::mem::take(&mut desk.stale);
         let lease = desk.asks.front().and_then(|ask| ask.lease);
         let (mut wanted, mut idle) = (0, false);
         for ask in desk.asks.iter().filter(|ask| ask.lease == lease) {
@@ -179,7 +189,18 @@ impl Hand {
         }
         let ticket = Some(shared.takes.ticket(Taker::Feeder));
         let (shared, feeder) = (Arc::clone(shared), Arc::clone(feeder));
-        Self { shared, feeder, wanted, lease, idle, consumers, says_presence, ticket }
+        Self {
+            shared,
+            feeder,
+            wanted,
+            lease,
+            idle,
+            stale,
+            consumers,
+            says_presence,
+            began: now,
+            ticket,
+        }
     }
 
     fn order<'a>(&'a self, ticket: &'a Ticket) -> Order<'a> {
@@ -197,7 +218,7 @@ impl Hand {
         let Some(ticket) = &self.ticket else { return };
         self.order(ticket).arguments(call);
         call.arg(&self.shared.replica).arg(self.consumers).arg(u8::from(self.idle));
-        call.arg(rand::rng().random_range(0..1_000));
+        call.arg(rand::rng().random_range(0..1_000)).arg(u8::from(self.stale));
     }
 
     /// Takes, for the feeder's task. Consumers that wait are told of a failure:
@@ -224,8 +245,11 @@ impl Hand {
     /// It is known that nothing was taken, and nothing changed.
     pub fn unused(mut self) {
         self.ticket = None;
-        self.feeder.desk().present = None;
-        self.release(false);
+        let mut desk = self.feeder.desk();
+        desk.present = None;
+        desk.refused = self.stale;
+        drop(desk);
+        self.release(self.stale);
     }
 
     /// Nothing was taken, or nothing that anybody will ever see.
@@ -239,8 +263,12 @@ impl Hand {
         self.release(true);
     }
 
-    /// Deals out what was taken.
+    /// Deals out what was taken, unless that came too late.
     pub fn deal(mut self, taken: Taken) {
+        if taken.is_late(self.began) {
+            self.shared.store.count_dead(&self.feeder.queue, taken.dead);
+            return self.failed(&QueueError::OutcomeUnknown);
+        }
         self.ticket = None;
         taken.count(|| self.feeder.counters(&self.shared.store));
         let now = Instant::now();

@@ -3,27 +3,17 @@
 -- ARGV: entries.
 -- Returns: a string with a digit for each: 1 done, 2 it was done before, 0 the
 --   lease is lost.
-local acked = call('ZREM', LEASED, unpack(ARGV))
-local all, seen = acked == #ARGV, {}
-
--- Whether an entry was just taken out of LEASED, where not all were there. One
--- that was delivered and still stands for its message was leased.
-local function held(entry, id)
-  if all then return true end
-  if seen[id] or call('HEXISTS', BODY, id) == 0 or rare().current(id) ~= entry then return false end
-  seen[id] = true
-  return true
-end
-
+local acked = end_leases(ARGV)
 local ids, answer, again = {}, {}, {}
 for i, entry in ipairs(ARGV) do
   local id = string.sub(entry, 1, ID)
-  if held(entry, id) then
+  if was_held(entry, id) then
     ids[#ids + 1] = id
     if #entry > ID then again[#again + 1] = entry end
     answer[i] = '1'
   else
-    answer[i] = (seen[id] and rare().current(id) == entry or rare().was_done(entry)) and '2' or '0'
+    local again_here = seen_held[id] and rare().current(id) == entry
+    answer[i] = (again_here or rare().was_done(entry)) and '2' or '0'
   end
 end
 if #ids > 0 then
@@ -38,8 +28,7 @@ if #ids > 0 then
       end
     end
   end
-  call('HDEL', BODY, unpack(ids))
-  if call('EXISTS', EXPIRY) == 1 then call('ZREM', EXPIRY, unpack(ids)) end
+  drop_bodies(ids)
   for _, entry in ipairs(again) do
     local id, generation = rare().parse(entry)
     call('HDEL', AGAIN, id)

@@ -51,6 +51,7 @@ local died = 0
 
 -- Calls a command with many items, below the limit of `unpack`.
 local function many(command, key, items)
+  if #items <= 4000 then return #items > 0 and call(command, key, unpack(items)) end
   for i = 1, #items, 4000 do
     call(command, key, unpack(items, i, math.min(i + 3999, #items)))
   end

@@ -95,8 +95,8 @@ end
 -- `direct` is asked how many of the messages that are ready, in their order,
 -- need not go into a list, unless some go before others.
 local function send(first, retention, max_messages, window, direct)
-  retention, max_messages = tonumber(retention or 0), tonumber(max_messages or 0)
-  local expires = retention > 0 and now + retention or 0
+  max_messages = tonumber(max_messages or 0)
+  local expires = expires_with(retention)
   local bodies, times = {}, struct.pack('>I6I6', now, expires)
   local to = {
     bodies = bodies, times = times, expires = expires, stored = 0,
@@ -111,11 +111,8 @@ local function send(first, retention, max_messages, window, direct)
     if max_messages > 0 then room = math.max(0, math.min(requests, max_messages - to.held)) end
     local stored = to.stored
     for i = at, at + room - 1 do
-      -- Behind two lengths, of which the first is 0, the reply channel, and the tag of
-      -- the id in the encoded Message.
       local record = ARGV[i]
-      local start = 6 + string.byte(record, 3)
-      local id = string.sub(record, start, start + ID - 1)
+      local id = id_in(record)
       stored = stored + 1
       bodies[2 * stored - 1] = id
       bodies[2 * stored] = times .. record

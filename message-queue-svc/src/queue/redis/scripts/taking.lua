@@ -10,13 +10,6 @@
 -- this call stored were leased as they came (send_take.lua), the id of the last
 -- of these, how many became dead letters, entry, record, … }.
 
--- Leases of one take have a score that no others have: the deadline, with
--- thousandths in turn. Under it they are found when the answer was lost on its
--- way (untake.lua). A whole number: Redis handles these much quicker.
-local function take_score(deadline, turn)
-  return string.format('%.0f', lease_score(deadline) + 1 + turn % 999)
-end
-
 -- What a take may lease, before it does. `settings` are those of a queue that
 -- exists: created, paused, lease, max_in_flight, max_rate. `quiet`: nothing is
 -- delayed or expires.
@@ -41,8 +34,7 @@ local function begin_take(settings, quiet)
   take.score = take_score(take.deadline, take.turn)
   take.limit = take.wanted
   -- Resuming a queue rings the bell. And a take may have been given up before it came here.
-  take.stopped = settings[2]
-    or noted[1] and tonumber(string.match(noted[1], '^%d+')) >= tonumber(take.number)
+  take.stopped = settings[2] or was_given_up(noted[1], take.number)
   if take.stopped then
     take.limit = 0
     return take
@@ -148,8 +140,7 @@ local function end_take(take)
   if take.stopped then return take.result end
   local due, leased = take.due, take.leased
   if leased > 0 then
-    call('HSET', TAKES, take.taker, take.number .. ' ' .. take.score, '#', take.turn + 1)
-    many('ZADD', LEASED, take.leases)
+    write_leases(take.leases, take.taker, take.number, take.turn)
     if #take.ordered > 0 then many('ZREM', SINCE, take.ordered) end
     due[1] = math.min(due[1] or take.deadline, take.deadline)
   end
