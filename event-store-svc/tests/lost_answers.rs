@@ -130,9 +130,15 @@ async fn a_fetch_that_failed_or_was_given_up_leaves_nothing_leased() {
     for given_up in [false, true] {
         append_five(&near).await;
         proxy.swallow("data of");
-        let mut groups = far.groups();
-        let fetching = tokio::spawn(async move { groups.fetch(fetch()).await });
-        watch(&near, |group| group.pending == 5).await;
+        let fetching = loop {
+            let mut groups = far.groups();
+            let mut fetching = tokio::spawn(async move { groups.fetch(fetch()).await });
+            tokio::select! {
+                _ = watch(&near, |group| group.pending == 5) => break fetching,
+                // One of its connections was cut before, and that was not noticed until now.
+                refused = &mut fetching => assert!(refused.unwrap().is_err()),
+            }
+        };
         if given_up {
             // Its connection stays as it is.
             fetching.abort();

@@ -14,6 +14,7 @@ mod programs;
 pub mod proxy;
 pub mod secured;
 pub mod sentinel;
+mod waiting;
 
 use std::{
     hash::{BuildHasher, RandomState},

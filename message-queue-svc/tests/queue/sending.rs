@@ -97,7 +97,7 @@ async fn waiting_consumers_get_all_classes_at_once() {
             other.receive(request).await.unwrap().into_inner().deliveries
         });
         // Long enough that it waits in the blocking take, which only normal ones end.
-        until_blocked(&_redis).await;
+        _redis.until_blocked().await;
         let sent = tokio::time::Instant::now();
         service
             .send("q", vec![pb::OutgoingMessage { priority: priority.into(), ..outgoing("x") }])
@@ -107,15 +107,6 @@ async fn waiting_consumers_get_all_classes_at_once() {
         assert!(sent.elapsed() < Duration::from_millis(500), "{:?}", sent.elapsed());
         service.ack("q", &[&got[0].receipt]).await;
     }
-}
-
-async fn until_blocked(redis: &PrivateRedis) {
-    let blocked = async {
-        while !redis.cli(&["INFO", "clients"]).contains("blocked_clients:1") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, blocked).await.unwrap();
 }
 
 #[tokio::test]
