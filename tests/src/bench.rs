@@ -9,6 +9,7 @@
 //!   processor; [`report`] the outcome
 
 pub mod bare;
+pub mod call_scripts;
 pub mod echo;
 pub mod flow;
 pub mod instance;

@@ -3,6 +3,9 @@
 //! remembers nothing for those who ask again or come to another replica.
 //!
 //! Whatever a service promises, it can't answer once Redis has something with less than this.
+//!
+//! What is asked to be kept goes through the scripts of a Call rather than through `XADD`: then it
+//! is the least that a service takes for a Call, as long as these are what its promises need.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,21 +19,28 @@ use tonic::{Request, Response, Status};
 
 use super::echo::v1::Payload;
 use super::echo::v1::bare_server::{Bare, BareServer};
-use super::{raw, serving};
+use super::{call_scripts::CallScripts, raw, serving};
 
 /// What may be on its way to the one who watches.
 const WATCHED: usize = 1_024;
 
 struct Service {
     link: Link,
+    scripts: CallScripts,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     watcher: Option<mpsc::Sender<Result<Payload, Status>>>,
-    asked: HashMap<u64, oneshot::Sender<Payload>>,
+    asked: HashMap<u64, Asked>,
     last: u64,
+}
+
+struct Asked {
+    says: oneshot::Sender<Payload>,
+    /// What it is kept as.
+    id: Option<String>,
 }
 
 impl Service {
@@ -76,13 +86,18 @@ impl Bare for Service {
 
     async fn ask(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
         let mut payload = request.into_inner();
-        self.add(&payload).await?;
+        let id = if payload.kept {
+            Some(self.scripts.send(payload.data.clone()).await.map_err(refused)?)
+        } else {
+            self.add(&payload).await?;
+            None
+        };
         let (says, said) = oneshot::channel();
         {
             let mut state = self.state();
             state.last += 1;
             payload.number = state.last;
-            state.asked.insert(payload.number, says);
+            state.asked.insert(payload.number, Asked { says, id });
         }
         self.show(payload).await;
         said.await.map(Response::new).map_err(|_| Status::aborted("it was not answered"))
@@ -90,12 +105,19 @@ impl Bare for Service {
 
     async fn answer(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
         let payload = request.into_inner();
-        self.add(&payload).await?;
         let asked = self.state().asked.remove(&payload.number);
+        match asked.as_ref().and_then(|asked| asked.id.as_deref()) {
+            Some(id) => self.scripts.reply(id, &payload.data).await.map_err(refused)?,
+            None => self.add(&payload).await?,
+        }
         // The one who asked may have gone.
-        let _ = asked.map(|asked| asked.send(payload));
+        let _ = asked.map(|asked| asked.says.send(payload));
         Ok(Response::new(Payload::default()))
     }
+}
+
+fn refused(error: anyhow::Error) -> Status {
+    Status::unavailable(error.to_string())
 }
 
 /// Serves on `address` until the process is killed.
@@ -104,6 +126,7 @@ impl Bare for Service {
 /// When it can't listen, or Redis can't be reached.
 pub async fn serve(address: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
     let link = raw::connect(redis_url).await?;
-    let service = Service { link, state: Mutex::default() };
+    let scripts = CallScripts::at(link.clone(), "bare").await?;
+    let service = Service { link, scripts, state: Mutex::default() };
     serving::serve(address, Routes::new(BareServer::new(service))).await
 }

@@ -162,7 +162,8 @@ pub fn all() -> Vec<Spec> {
         match in_flight {
             1 => {
                 rows.extend([bare::delivery(), delivery(), queue::delivery()]);
-                rows.extend([bare::asks(1), queue::call_scripts(), queue::calls(1)]);
+                rows.extend([bare::asks(1), queue::call_scripts(), bare::kept_asks()]);
+                rows.push(queue::calls(1));
             }
             64 => rows.extend([bare::asks(64), queue::calls(64)]),
             _ => {}

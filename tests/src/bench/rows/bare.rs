@@ -20,6 +20,8 @@ pub const PUT: &str = "limit: bare service over Redis, write";
 pub const DELIVERY: &str = "limit: bare service, write to delivery";
 /// What is asked, answered by the one who watches.
 pub const ASK: &str = "limit: bare service, ask and answer";
+/// The same by the scripts of a Call.
+pub const ASK_KEPT: &str = "limit: bare service, the scripts of a Call";
 
 pub fn puts(in_flight: usize) -> Spec {
     Spec::new(PUT, in_flight, move |world, effort| put(world, in_flight, effort)).with_processor()
@@ -30,11 +32,18 @@ pub fn delivery() -> Spec {
 }
 
 pub fn asks(in_flight: usize) -> Spec {
-    Spec::new(ASK, in_flight, move |world, effort| ask(world, in_flight, effort)).with_processor()
+    Spec::new(ASK, in_flight, move |world, effort| ask(world, in_flight, payload(), effort))
+        .with_processor()
+}
+
+pub fn kept_asks() -> Spec {
+    let kept = Payload { kept: true, ..payload() };
+    Spec::new(ASK_KEPT, 1, move |world, effort| ask(world, 1, kept.clone(), effort))
+        .with_processor()
 }
 
 fn payload() -> Payload {
-    Payload { data: BYTES, number: 0 }
+    Payload { data: BYTES, ..Payload::default() }
 }
 
 async fn put(world: Arc<World>, in_flight: usize, effort: Effort) -> anyhow::Result<Measured> {
@@ -66,12 +75,17 @@ async fn put_to_delivery(world: Arc<World>, effort: Effort) -> anyhow::Result<Me
     Ok(timing.measured())
 }
 
-async fn ask(world: Arc<World>, in_flight: usize, effort: Effort) -> anyhow::Result<Measured> {
+async fn ask(
+    world: Arc<World>,
+    in_flight: usize,
+    payload: Payload,
+    effort: Effort,
+) -> anyhow::Result<Measured> {
     let worker = worker(&world).await?;
     let outcome = closed_loop(in_flight, effort.time, move |n| {
-        let mut client = world.bare(n);
+        let (mut client, payload) = (world.bare(n), payload.clone());
         async move {
-            let answer = client.ask(payload()).await?.into_inner();
+            let answer = client.ask(payload).await?.into_inner();
             anyhow::ensure!(answer.data.len() == BYTES.len());
             Ok(())
         }

@@ -36,8 +36,10 @@ pub async fn echo(world: Arc<World>, effort: Effort) -> anyhow::Result<Measured>
             let mut answers = client.bidi(ReceiverStream::new(requests)).await?.into_inner();
             let window = Arc::new(Semaphore::new(WINDOW));
             let data = bytes::Bytes::from_static(&[b'x'; PAYLOAD]);
-            let sending =
-                feed(sender, window.clone(), move || Payload { data: data.clone(), number: 0 });
+            let sending = feed(sender, window.clone(), move || Payload {
+                data: data.clone(),
+                ..Payload::default()
+            });
             while answers.message().await?.is_some() {
                 window.add_permits(1);
                 count.add(1);

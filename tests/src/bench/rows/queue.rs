@@ -44,5 +44,5 @@ pub fn calls(in_flight: usize) -> Spec {
     });
     let held =
         if in_flight == 1 { row.median(4.0, ECHO, 1) } else { row.rate(0.3, ECHO, in_flight) };
-    held.beside(bare::ASK).with_processor()
+    held.beside(if in_flight == 1 { bare::ASK_KEPT } else { bare::ASK }).with_processor()
 }

@@ -19,7 +19,7 @@ pub async fn echo(world: Arc<World>, in_flight: usize, effort: Effort) -> anyhow
     closed_loop(in_flight, effort.time, move |worker| {
         let mut client = world.echo(worker);
         async move {
-            client.unary(Payload { data: BYTES, number: 0 }).await?;
+            client.unary(Payload { data: BYTES, ..Payload::default() }).await?;
             Ok(())
         }
     })
