@@ -16,7 +16,7 @@ use super::finish::Finish;
 use super::record::Prepared;
 use super::scripts;
 use super::store::{Store, failed, shape};
-use super::take::{Direct, ORDER_ARGS, ORDER_BYTES, count_of, taken};
+use super::take::{Direct, ORDER_ARGS, ORDER_BYTES, count_of, stored_plainly, taken};
 use crate::error::QueueError;
 use crate::model::{Durability, QueueName};
 use crate::queue::{Lease, QueueResult, SendOutcome};
@@ -251,12 +251,20 @@ impl SendWork {
             }
         };
         // Dropped from here on, the hand gives back what was taken.
-        let (verdicts, took) =
-            Items::of(answer).and_then(|mut items| items.next_pair()).map_err(shape)?;
-        let verdicts = values::array(verdicts).map_err(shape)?;
+        let (verdicts, mut taken, direct) = match answer {
+            Value::BulkString(packed) => {
+                let (stored, taken, direct) = stored_plainly(&packed)?;
+                (vec![Value::Int(stored)], taken, direct)
+            }
+            answer => {
+                let (verdicts, took) =
+                    Items::of(answer).and_then(|mut items| items.next_pair()).map_err(shape)?;
+                let (taken, direct) = taken(took)?;
+                (values::array(verdicts).map_err(shape)?, taken, direct)
+            }
+        };
         let outcomes = outcomes(&queue, slices(&requests), &runs, verdicts)?;
         count_sent(&store, &queue, &outcomes);
-        let (mut taken, direct) = taken(took)?;
         if direct.count > 0 {
             let mut leases = leased_directly(&requests, &outcomes, &direct)?;
             leases.append(&mut taken.leases);
@@ -312,7 +320,8 @@ impl LaneWork for SendWork {
         let far = |request: &Request| self.durability.needs_own_connection(request.durability);
         let stored = if requests.iter().any(far) {
             let durabilities: Vec<_> = requests.iter().map(|request| request.durability).collect();
-            self.store_far(queue, &requests).await.map(|(outcomes, reached)| {
+            // Boxed: it is rare, and larger than all the rest.
+            Box::pin(self.store_far(queue, &requests)).await.map(|(outcomes, reached)| {
                 let reached = durabilities.into_iter().map(|wanted| {
                     let same = reached.iter().find(|(durability, _)| *durability == wanted);
                     same.map(|(_, reached)| reached.clone())

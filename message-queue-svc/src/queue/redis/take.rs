@@ -25,6 +25,9 @@ pub const MAX_BYTES: usize = 4 << 20;
 /// The most messages in one call.
 pub const MAX_ITEMS: usize = 1_000;
 
+/// The numbers in the answer of `send_take_plain.lua`, in bytes.
+const PLAIN_HEAD: usize = 26;
+
 /// What a call of the take script brought.
 #[derive(Debug, Default)]
 pub struct Taken {
@@ -75,6 +78,21 @@ pub struct Direct {
     pub last: String,
     pub now_ms: u64,
     pub expires_at_ms: u64,
+}
+
+/// What `send_take_plain.lua` answered: how many messages it stored, and what it took of these.
+pub fn stored_plainly(packed: &[u8]) -> QueueResult<(i64, Taken, Direct)> {
+    let (head, last) = packed.split_at_checked(PLAIN_HEAD).ok_or(QueueError::Corrupt)?;
+    let number = |at: std::ops::Range<usize>| {
+        head[at].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let stored = i64::try_from(number(0..4)).map_err(|_| QueueError::Corrupt)?;
+    let (now_ms, expires_at_ms, ask_again) = (number(4..10), number(10..16), number(16..22));
+    let count = usize::try_from(number(22..PLAIN_HEAD)).map_err(|_| QueueError::Corrupt)?;
+    let last = std::str::from_utf8(last).map_err(|_| QueueError::Corrupt)?.to_owned();
+    let ask_again = (ask_again > 0).then(|| Duration::from_millis(ask_again));
+    let taken = Taken { ask_again, ..Taken::default() };
+    Ok((stored, taken, Direct { count, last, now_ms, expires_at_ms }))
 }
 
 /// What is asked of the take script.

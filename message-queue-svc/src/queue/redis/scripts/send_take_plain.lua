@@ -67,5 +67,6 @@ repeat
     pushed = true
     if yields then again = YIELD_MS end
   end
-  return finish({ { #ids }, { now, deadline, again, leased, ids[leased] or '', 0 } })
+  local head = struct.pack('>I4I6I6I6I4', #ids, now, deadline, again, leased)
+  return finish(head .. (ids[leased] or ''))
 until true
