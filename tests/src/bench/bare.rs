@@ -87,7 +87,7 @@ impl Bare for Service {
     async fn ask(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
         let mut payload = request.into_inner();
         let id = if payload.kept {
-            Some(self.scripts.send(payload.data.clone()).await.map_err(refused)?)
+            Some(self.scripts.send(payload.data.clone()).await.map_err(|error| refused(&error))?)
         } else {
             self.add(&payload).await?;
             None
@@ -107,7 +107,10 @@ impl Bare for Service {
         let payload = request.into_inner();
         let asked = self.state().asked.remove(&payload.number);
         match asked.as_ref().and_then(|asked| asked.id.as_deref()) {
-            Some(id) => self.scripts.reply(id, &payload.data).await.map_err(refused)?,
+            Some(id) => {
+                let replied = self.scripts.reply(id, &payload.data).await;
+                replied.map_err(|error| refused(&error))?;
+            }
             None => self.add(&payload).await?,
         }
         // The one who asked may have gone.
@@ -116,7 +119,7 @@ impl Bare for Service {
     }
 }
 
-fn refused(error: anyhow::Error) -> Status {
+fn refused(error: &anyhow::Error) -> Status {
     Status::unavailable(error.to_string())
 }
 
