@@ -2,7 +2,8 @@
 //!
 //! - [`load`] keeps so many calls in flight and times each; [`flow`] counts what a stream moves
 //! - [`echo`] the limit of gRPC, in a process of its own; [`raw`] the limit of Redis; [`bare`] the
-//!   limit of gRPC before Redis; [`serving`] how both are served
+//!   limit of gRPC before Redis; [`serving`] how both are served; [`call_scripts`] what Redis does
+//!   for a Call
 //! - [`world`] what is measured; [`instance`] an event store by itself, to compare two;
 //!   [`queue_instance`] a message queue by itself
 //! - [`rows`] what is measured, and what each is held against; [`processor`] what it takes of the

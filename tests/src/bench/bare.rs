@@ -8,6 +8,7 @@
 //! is the least that a service takes for a Call, as long as these are what its promises need.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -52,7 +53,7 @@ impl Service {
         let mut add = cmd("XADD");
         add.arg("bench:bare").arg("*").arg("e").arg(&payload.data[..]);
         let added = self.link.query(&add).await;
-        added.map(drop).map_err(|error| Status::unavailable(error.to_string()))
+        added.map(drop).map_err(|error| refused(&error))
     }
 
     async fn show(&self, payload: Payload) {
@@ -119,7 +120,7 @@ impl Bare for Service {
     }
 }
 
-fn refused(error: &anyhow::Error) -> Status {
+fn refused(error: &dyn Display) -> Status {
     Status::unavailable(error.to_string())
 }
 

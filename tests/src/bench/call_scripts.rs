@@ -9,8 +9,8 @@ use message_queue_svc::queue::redis::record::Prepared;
 use message_queue_svc::queue::redis::{keys, scripts};
 use redis_link::{Link, values};
 
-/// Room for the arguments of a call.
-const BYTES: usize = 400;
+/// Room for what an item brings to a call.
+pub const BYTES: usize = 400;
 /// What a take may bring: more than that.
 pub const MAX_BYTES: usize = 4 << 20;
 

@@ -12,13 +12,10 @@ use redis_link::{Link, Script};
 
 use super::Effort;
 use super::unary::plain_message;
-use crate::bench::call_scripts::{CallScripts, MAX_BYTES, create};
+use crate::bench::call_scripts::{BYTES, CallScripts, MAX_BYTES, create};
 use crate::bench::flow::{Count, of_tasks};
 use crate::bench::load::{Measured, closed_loop};
 use crate::bench::world::World;
-
-/// Room for the arguments of a call, for each item.
-const BYTES: usize = 400;
 
 /// Full cycles with so many items a call, so many loops at once.
 pub async fn cycles(
